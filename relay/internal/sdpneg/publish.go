@@ -1,0 +1,122 @@
+package sdpneg
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/talwtn/caddy-wtn/relay/internal/codec"
+)
+
+// Choice is the decision about one m-section.
+type Choice struct {
+	Media int // index in Offer.Media
+
+	// Codecs are the accepted entries with the peer's payload types, the
+	// chosen one first, their feedback reduced to what was offered and is
+	// honoured. Empty only if Reject is set.
+	Codecs []codec.Codec
+
+	Inactive bool // accepted on the transport, but no media flows
+	Reject   bool // answered with port 0
+
+	Extensions map[string]int // kept header extensions, ids as offered
+}
+
+// Flows tells whether media is carried for the section.
+func (c Choice) Flows() bool { return !c.Inactive && !c.Reject }
+
+// Publish decides about the offer of a publisher: at most one audio and one
+// video section of one media stream, each with the first supported codec in
+// the offered order that allow permits (nil permits all). Sections that are no
+// media are rejected one by one, anything else that cannot be taken fails the
+// whole offer (RFC 9725 sections 4.4.2 and 4.4.3). The result has one Choice
+// for each section, in order.
+func Publish(o *Offer, allow func(codec.Codec) bool) ([]Choice, error) {
+	choices := make([]Choice, len(o.Media))
+	streamID := ""
+	var count [codec.Video + 1]int
+	for i := range o.Media {
+		m := &o.Media[i]
+		choices[i] = Choice{Media: i, Reject: !m.av()}
+		if !m.av() {
+			continue
+		}
+		if count[m.Kind]++; count[m.Kind] > 1 {
+			return nil, unacceptable("there are several %v sections: publish at most one audio and one video track", m.Kind)
+		}
+		if !m.Direction.sends() {
+			return nil, unacceptable("the %v section is %v: a publisher must offer sendonly", m.Kind, m.Direction)
+		}
+		if m.StreamID != "" && streamID != "" && m.StreamID != streamID {
+			return nil, unacceptable("the sections belong to several media streams: use one stream id in all a=msid lines")
+		}
+		if streamID == "" {
+			streamID = m.StreamID
+		}
+		c, err := firstAllowed(m, allow)
+		if err != nil {
+			return nil, err
+		}
+		choices[i].Codecs = []codec.Codec{c}
+		choices[i].keep(Recv, m)
+	}
+	return choices, o.checkTransport(choices)
+}
+
+func firstAllowed(m *Media, allow func(codec.Codec) bool) (codec.Codec, error) {
+	for _, c := range m.Codecs {
+		if allow == nil || allow(c) {
+			return c, nil
+		}
+	}
+	if len(m.Codecs) == 0 {
+		return codec.Codec{}, unacceptable("the %v section has no codec the gateway carries: offer one of %s",
+			m.Kind, strings.Join(codec.Names(m.Kind), ", "))
+	}
+	return codec.Codec{}, unacceptable("no offered %v codec is allowed for this stream (%s): offer another one",
+		m.Kind, describe(m.Codecs))
+}
+
+// describe lists codecs for a message, each meaning once.
+func describe(list []codec.Codec) string {
+	var names []string
+	for _, c := range list {
+		if s := c.String(); !slices.Contains(names, s) {
+			names = append(names, s)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// checkTransport refuses what one bundled transport cannot carry.
+func (o *Offer) checkTransport(choices []Choice) error {
+	accepted, outside := 0, 0
+	owner := map[uint8]int{}
+	for _, ch := range choices {
+		if ch.Reject {
+			continue
+		}
+		m := &o.Media[ch.Media]
+		if !strings.Contains(m.Protocol, "SAVP") {
+			return unacceptable("the %v section uses %s: offer UDP/TLS/RTP/SAVPF", m.Kind, clip(m.Protocol))
+		}
+		accepted++
+		if !o.bundled(ch.Media) {
+			outside++
+		}
+		for _, c := range ch.Codecs {
+			for _, pt := range []uint8{c.PT, c.RTXPT} {
+				if other, taken := owner[pt]; taken && other != ch.Media && (pt != 0 || pt == c.PT) {
+					return unacceptable("payload type %d means two codecs in one bundle: give each codec its own", pt)
+				}
+				if pt != 0 || pt == c.PT {
+					owner[pt] = ch.Media
+				}
+			}
+		}
+	}
+	if accepted > 1 && outside > 0 {
+		return unacceptable("the sections are not in one a=group:BUNDLE: offer with the max-bundle policy")
+	}
+	return nil
+}
