@@ -1,0 +1,85 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/talwtn/caddy-wtn/relay"
+)
+
+// Admin is the module behind /wtn/ of Caddy's admin API:
+//
+//	GET    /wtn/streams        the streams and their tracks
+//	GET    /wtn/sessions       the sessions, by their public ids
+//	DELETE /wtn/sessions/{id}  ends one session
+//	GET    /wtn/stats          the totals and the media sockets
+//
+// It reads the living gateway and never a configuration: Caddy sets up the
+// admin API before the apps, and keeps it when they are refused.
+type Admin struct{}
+
+// CaddyModule returns the Caddy module information.
+func (Admin) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "admin.api.wtn", New: func() caddy.Module { return new(Admin) }}
+}
+
+// Routes implements caddy.AdminRouter.
+func (a *Admin) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{Pattern: "/wtn/", Handler: caddy.AdminHandlerFunc(a.serve)}}
+}
+
+func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
+	s := livingState()
+	if s == nil {
+		return adminError(http.StatusNotFound, errors.New("the running configuration has no wtn app and no wtn handler"))
+	}
+	what, id, hasID := strings.Cut(strings.TrimPrefix(r.URL.Path, "/wtn/"), "/")
+	switch {
+	case what == "sessions" && hasID && id != "":
+		return a.session(w, r, s, id)
+	case hasID:
+	case what == "streams":
+		return adminGet(w, r, streamsOf(s.hub.Streams()))
+	case what == "sessions":
+		return adminGet(w, r, sessionsOf(s.hub.Sessions()))
+	case what == "stats":
+		return adminGet(w, r, statsOf(s.hub.Stats(), s.media(), s.events.dropped.Load()))
+	}
+	return adminError(http.StatusNotFound, fmt.Errorf("%s does not exist: use /wtn/streams, /wtn/sessions or /wtn/stats", r.URL.Path))
+}
+
+// session ends one session.
+func (a *Admin) session(w http.ResponseWriter, r *http.Request, s *state, id string) error {
+	if r.Method != http.MethodDelete {
+		w.Header().Set("Allow", http.MethodDelete)
+		return adminError(http.StatusMethodNotAllowed, fmt.Errorf("%s is not possible here: use DELETE to end the session", r.Method))
+	}
+	err := s.hub.Kick(id)
+	if errors.Is(err, relay.ErrSessionNotFound) {
+		return adminError(http.StatusNotFound, err)
+	}
+	if err != nil {
+		return adminError(http.StatusInternalServerError, err)
+	}
+	return nil
+}
+
+func adminGet(w http.ResponseWriter, r *http.Request, v any) error {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		return adminError(http.StatusMethodNotAllowed, fmt.Errorf("%s is not possible here: use GET", r.Method))
+	}
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(v)
+}
+
+func adminError(status int, err error) error {
+	return caddy.APIError{HTTPStatus: status, Err: err}
+}
+
+var _ caddy.AdminRouter = (*Admin)(nil)

@@ -1,0 +1,153 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+)
+
+// parseHandlerDirective reads `wtn [<matcher>] { ... }`. The prefix is that of
+// the path matcher, written in place or behind a name, unless the block names one.
+func parseHandlerDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	if !h.Next() {
+		return nil, h.ArgErr()
+	}
+	matchers, err := h.ExtractMatcherSet()
+	if err != nil {
+		return nil, err
+	}
+	h.Next()
+	derived, errDerive := prefixOf(h.Dispenser, matchers) // here, so that its error names the directive's line
+	h.Reset()
+	handler := new(Handler)
+	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	switch {
+	case handler.Prefix == "/":
+		handler.Prefix = ""
+	case handler.Prefix != "":
+	case errDerive != nil:
+		return nil, errDerive
+	default:
+		handler.Prefix = derived
+	}
+	return h.NewRoute(matchers, handler), nil
+}
+
+// prefixOf derives the prefix from a path matcher that holds one pattern. A
+// matcher without paths leaves the prefix empty.
+func prefixOf(d *caddyfile.Dispenser, matchers caddy.ModuleMap) (string, error) {
+	raw, ok := matchers["path"]
+	if !ok {
+		return "", nil
+	}
+	var patterns []string
+	if err := json.Unmarshal(raw, &patterns); err != nil {
+		return "", d.WrapErr(err)
+	}
+	if len(patterns) != 1 {
+		return "", d.Errf("the matcher has the paths %s: say with the prefix option which one everything is under, or use one wtn directive for each", strings.Join(patterns, " "))
+	}
+	pattern := patterns[0]
+	prefix, ok := strings.CutSuffix(pattern, "/*")
+	if pattern == "*" {
+		prefix, ok = "", true
+	}
+	if !ok {
+		return "", d.Errf("the path matcher %s does not match what is below it: write %s/*", pattern, strings.TrimRight(pattern, "/*"))
+	}
+	if strings.ContainsAny(prefix, "*%{") {
+		return "", d.Errf("no prefix can be derived from the path matcher %s: name it with the prefix option", pattern)
+	}
+	return prefix, nil
+}
+
+const handlerOptions = "prefix, console, publish, play, codecs"
+
+// UnmarshalCaddyfile sets up the handler:
+//
+//	wtn [<matcher>] {
+//		prefix  <path>
+//		console on|off
+//		console {
+//			streams on|off
+//		}
+//		publish on|off
+//		play    on|off
+//		codecs  <name...>
+//	}
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := once(d, seen); err != nil {
+			return err
+		}
+		if err := h.unmarshalOption(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalOption(d *caddyfile.Dispenser) (err error) {
+	switch d.Val() {
+	case "prefix":
+		err = h.unmarshalPrefix(d)
+	case "console":
+		err = h.unmarshalConsole(d)
+	case "publish":
+		h.Publish, err = onOff(d)
+	case "play":
+		h.Play, err = onOff(d)
+	case "codecs":
+		h.Codecs, err = values(d)
+	default:
+		err = unknownOption(d, "wtn", handlerOptions)
+	}
+	return err
+}
+
+// unmarshalPrefix keeps the slash of a bare "/", which says that there is no
+// prefix whatever the matcher is.
+func (h *Handler) unmarshalPrefix(d *caddyfile.Dispenser) error {
+	v, err := value(d)
+	if err != nil {
+		return err
+	}
+	if !strings.HasPrefix(v, "/") || strings.ContainsAny(v, "*?#") {
+		return d.Errf("prefix is %q: write a path like /live, or / for none", v)
+	}
+	h.Prefix = strings.TrimRight(v, "/")
+	if h.Prefix == "" {
+		h.Prefix = "/"
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalConsole(d *caddyfile.Dispenser) (err error) {
+	if args := d.CountRemainingArgs(); args > 0 {
+		h.Console, err = onOff(d)
+		return err
+	}
+	options := 0
+	err = eachOption(d, func() (err error) {
+		options++
+		if d.Val() != "streams" {
+			return unknownOption(d, "console", "streams")
+		}
+		h.ConsoleStreams, err = onOff(d)
+		return err
+	})
+	if err == nil && options == 0 {
+		err = d.Err("console needs on or off, or a block with streams on|off")
+	}
+	return err
+}

@@ -1,0 +1,127 @@
+package caddymodule
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/talwtn/caddy-wtn/relay"
+)
+
+// The shapes of the admin API. They are written out here so that a change in
+// the relay does not silently change an interface people script against.
+
+type sessionJSON struct {
+	ID        string     `json:"id"`
+	Stream    string     `json:"stream"`
+	Role      string     `json:"role"`
+	Client    string     `json:"client,omitempty"`
+	Started   time.Time  `json:"started"`
+	Connected *time.Time `json:"connected"` // null until then
+	Network   string     `json:"network,omitempty"`
+	Local     string     `json:"local,omitempty"`
+	Remote    string     `json:"remote,omitempty"`
+	Packets   uint64     `json:"packets"`
+	Bytes     uint64     `json:"bytes"`
+}
+
+type streamJSON struct {
+	Name      string       `json:"name"`
+	Since     time.Time    `json:"since"`
+	Live      bool         `json:"live"`
+	Publisher *sessionJSON `json:"publisher"` // null while nobody publishes
+	Viewers   int          `json:"viewers"`
+	Tracks    []trackJSON  `json:"tracks"`
+}
+
+type trackJSON struct {
+	Kind          string  `json:"kind"`
+	Codec         string  `json:"codec"`
+	Bitrate       float64 `json:"bitrate"` // bits/s
+	Width         int     `json:"width,omitempty"`
+	Height        int     `json:"height,omitempty"`
+	PacketsLost   uint64  `json:"packets_lost"`
+	Jitter        float64 `json:"jitter_seconds"`
+	KeyframeEvery float64 `json:"keyframe_seconds,omitempty"`
+	Takeovers     uint64  `json:"takeovers"`
+}
+
+type statsJSON struct {
+	Media         []string          `json:"media"`
+	Publishers    int               `json:"publishers"`
+	Subscribers   int               `json:"subscribers"`
+	Streams       int               `json:"streams"`
+	PacketsIn     uint64            `json:"packets_in"`
+	BytesIn       uint64            `json:"bytes_in"`
+	PacketsOut    uint64            `json:"packets_out"`
+	BytesOut      uint64            `json:"bytes_out"`
+	NACKsIn       uint64            `json:"nacks_in"`
+	Retransmitted uint64            `json:"retransmitted"`
+	PLIsIn        uint64            `json:"plis_in"`
+	PLIsOut       uint64            `json:"plis_out"`
+	PacketsShed   uint64            `json:"packets_shed"`
+	JoinsRefused  uint64            `json:"joins_refused"`
+	Busy          float64           `json:"busy"`
+	Lag           float64           `json:"lag_seconds"`
+	SessionsEnded map[string]uint64 `json:"sessions_ended"`
+	EventsDropped uint64            `json:"events_dropped"`
+}
+
+func sessionOf(i relay.SessionInfo) sessionJSON {
+	s := sessionJSON{
+		ID: i.ID, Stream: i.Stream, Role: string(i.Role), Started: i.Started,
+		Network: i.Network, Local: addrPort(i.Local), Remote: addrPort(i.Remote),
+		Packets: i.Packets, Bytes: i.Bytes,
+	}
+	if i.Client.IsValid() {
+		s.Client = i.Client.String()
+	}
+	if !i.Connected.IsZero() {
+		s.Connected = &i.Connected
+	}
+	return s
+}
+
+func addrPort(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+func sessionsOf(list []relay.SessionInfo) []sessionJSON {
+	out := make([]sessionJSON, 0, len(list))
+	for _, i := range list {
+		out = append(out, sessionOf(i))
+	}
+	return out
+}
+
+func streamsOf(list []relay.StreamStats) []streamJSON {
+	out := make([]streamJSON, 0, len(list))
+	for _, s := range list {
+		j := streamJSON{Name: s.Name, Since: s.Since, Live: s.Live, Viewers: s.Subscribers, Tracks: make([]trackJSON, 0, len(s.Tracks))}
+		if s.Publisher != nil {
+			p := sessionOf(*s.Publisher)
+			j.Publisher = &p
+		}
+		for _, t := range s.Tracks {
+			j.Tracks = append(j.Tracks, trackJSON{
+				Kind: t.Kind, Codec: t.Codec, Bitrate: t.Bitrate, Width: t.Width, Height: t.Height,
+				PacketsLost: t.PacketsLost, Jitter: t.Jitter,
+				KeyframeEvery: t.KeyframeEvery.Seconds(), Takeovers: t.Takeovers,
+			})
+		}
+		out = append(out, j)
+	}
+	return out
+}
+
+func statsOf(s relay.Stats, media []string, dropped uint64) statsJSON {
+	return statsJSON{
+		Media: media, Publishers: s.Publishers, Subscribers: s.Subscribers, Streams: s.Streams,
+		PacketsIn: s.PacketsIn, BytesIn: s.BytesIn, PacketsOut: s.PacketsOut, BytesOut: s.BytesOut,
+		NACKsIn: s.NACKsIn, Retransmitted: s.Retransmitted, PLIsIn: s.PLIsIn, PLIsOut: s.PLIsOut,
+		PacketsShed: s.PacketsShed, JoinsRefused: s.JoinsRefused, Busy: s.Busy, Lag: s.Lag.Seconds(),
+		SessionsEnded: s.SessionsEnded, EventsDropped: dropped,
+	}
+}
