@@ -39,7 +39,6 @@ type Meta struct {
 	Seq     uint64 // extended sequence number in the program's timeline
 	Arrival int64  // monotonic ns
 	TS      uint32 // RTP timestamp in the program's timeline
-	Frame   uint32 // ordinal of its frame
 	Codec   uint8  // index of its codec in the program
 	Flags   Flags
 }

@@ -1,0 +1,272 @@
+package relay
+
+import (
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/talwtn/caddy-wtn/relay/internal/leg"
+	"github.com/talwtn/caddy-wtn/relay/internal/udpio"
+)
+
+// patrolInterval is how often sessions are checked for having outlived
+// themselves; every timeout is late by up to this much.
+const patrolInterval = 250 * time.Millisecond
+
+// Hub holds the streams and sessions of a process, the sockets they share and
+// the loops that send. It outlives configurations: Apply and SetEnv change what
+// may change while sessions live. Its methods are safe for concurrent use.
+type Hub struct {
+	env    atomic.Pointer[Env]
+	config atomic.Pointer[Config]
+
+	transport *leg.Transport
+	workers   []*worker
+	stats     hubStats
+
+	mu       sync.Mutex // the control plane: everything below
+	streams  map[string]*stream
+	sessions map[string]*Session // by secret
+	udp      []*udpSocket
+	tcp      []net.Listener
+	turn     int // which socket the next session gets
+	draining bool
+	closed   bool
+
+	quit  chan struct{}
+	tasks sync.WaitGroup // patrol and sessions that are ending
+}
+
+// hubStats are the counters that no session or loop owns.
+type hubStats struct {
+	packetsIn, bytesIn atomic.Uint64 // of ended publishers
+	plisIn, plisOut    atomic.Uint64
+	joinsRefused       atomic.Uint64
+	mu                 sync.Mutex
+	ended              map[string]uint64
+}
+
+// udpSocket is a media socket as it was given and as it is used.
+type udpSocket struct {
+	given net.PacketConn
+	sock  *udpio.Socket
+}
+
+// NewHub makes a hub. It opens no socket: ServeUDP and ServeTCP give it some.
+func NewHub(env Env) (*Hub, error) {
+	cert, err := leg.NewCertificate()
+	if err != nil {
+		return nil, err
+	}
+	h := &Hub{
+		streams: make(map[string]*stream), sessions: make(map[string]*Session),
+		quit: make(chan struct{}), stats: hubStats{ended: make(map[string]uint64)},
+	}
+	h.SetEnv(env)
+	h.config.Store(&Config{})
+	_ = h.Apply(Config{}) // the zero value is valid
+	if h.transport, err = leg.NewTransport(leg.Config{Logger: h.env.Load().Logger, Certificate: cert}); err != nil {
+		return nil, err
+	}
+	for range runtime.GOMAXPROCS(0) {
+		h.workers = append(h.workers, newWorker())
+	}
+	h.tasks.Go(h.patrol)
+	return h, nil
+}
+
+// SetEnv replaces what living sessions use of the outside.
+func (h *Hub) SetEnv(env Env) {
+	if env.Logger == nil {
+		env.Logger = zap.NewNop()
+	}
+	h.env.Store(&env)
+}
+
+// Apply puts a configuration into force, for living sessions too where it
+// concerns them.
+func (h *Hub) Apply(c Config) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	c = c.withDefaults()
+	h.config.Store(&c)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, st := range h.streams {
+		st.prog.cache.Store(c.GOPCache)
+	}
+	return nil
+}
+
+// ServeUDP takes a socket over for media. With several, each new session is
+// given one of them in turn.
+func (h *Hub) ServeUDP(pc net.PacketConn) error {
+	s, err := udpio.New(pc, udpio.Options{})
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		_ = s.Close()
+		return ErrNotReady
+	}
+	h.udp = append(h.udp, &udpSocket{given: pc, sock: s})
+	h.transport.ServeUDP(s)
+	return nil
+}
+
+// ServeTCP takes a listener over for ICE-TCP.
+func (h *Hub) ServeTCP(l net.Listener) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		_ = l.Close()
+		return ErrNotReady
+	}
+	h.tcp = append(h.tcp, l)
+	h.transport.ServeTCP(l)
+	return nil
+}
+
+// RetireUDP stops giving the socket to new sessions. It is closed when the last
+// session that may use it has ended.
+func (h *Hub) RetireUDP(pc net.PacketConn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, s := range h.udp {
+		if s.given == pc {
+			h.udp = append(h.udp[:i:i], h.udp[i+1:]...)
+			h.transport.RetireUDP(s.sock)
+			return
+		}
+	}
+}
+
+// RetireTCP stops accepting on the listener; its connections live on.
+func (h *Hub) RetireTCP(l net.Listener) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tcp = without(h.tcp, l)
+	h.transport.RetireTCP(l)
+}
+
+// Session finds a session by the secret of its URL.
+func (h *Hub) Session(secret string) (*Session, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s := h.sessions[secret]; s != nil {
+		return s, nil
+	}
+	return nil, ErrSessionNotFound
+}
+
+// Kick ends a session by its public id.
+func (h *Hub) Kick(id string) error {
+	h.mu.Lock()
+	var found *Session
+	for _, s := range h.sessions {
+		if s.id == id {
+			found = s
+		}
+	}
+	h.mu.Unlock()
+	if found == nil {
+		return ErrSessionNotFound
+	}
+	found.End(ReasonKicked)
+	return nil
+}
+
+// Drain refuses new sessions from now on; those that live go on.
+func (h *Hub) Drain() {
+	h.mu.Lock()
+	h.draining = true
+	h.mu.Unlock()
+}
+
+// Close ends every session with this reason, closes the sockets and waits for
+// all goroutines.
+func (h *Hub) Close(r Reason) {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return
+	}
+	h.closed, h.draining = true, true
+	sessions := make([]*Session, 0, len(h.sessions))
+	for _, s := range h.sessions {
+		sessions = append(sessions, s)
+	}
+	h.mu.Unlock()
+	close(h.quit)
+	for _, s := range sessions {
+		h.endLater(s, r)
+	}
+	h.tasks.Wait()
+	h.transport.Close()
+	for _, w := range h.workers {
+		w.close()
+	}
+}
+
+// endLater ends a session on a goroutine of its own.
+func (h *Hub) endLater(s *Session, r Reason) {
+	h.tasks.Go(func() { s.End(r) })
+}
+
+// forget makes the session's URL a 404.
+func (h *Hub) forget(s *Session) {
+	h.mu.Lock()
+	delete(h.sessions, s.secret)
+	h.mu.Unlock()
+}
+
+// ended tells the world that a session has ended.
+func (h *Hub) ended(s *Session, r Reason) {
+	i := s.Info()
+	h.stats.mu.Lock()
+	h.stats.ended[string(s.role)+"/"+string(r)]++
+	h.stats.mu.Unlock()
+	if s.role == RolePublish {
+		h.stats.packetsIn.Add(i.Packets)
+		h.stats.bytesIn.Add(i.Bytes)
+	}
+	env := h.env.Load()
+	env.Logger.Info("session ended", zap.String("session", s.id), zap.String("stream", s.stream),
+		zap.String("role", string(s.role)), zap.String("reason", string(r)),
+		zap.Duration("duration", time.Since(s.started)), zap.Uint64("packets", i.Packets), zap.Uint64("bytes", i.Bytes))
+	if env.Observer != nil {
+		env.Observer.SessionEnded(i, r)
+	}
+}
+
+// patrol ends sessions that never connected or were not heard of for too long.
+func (h *Hub) patrol() {
+	tick := time.NewTicker(patrolInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-h.quit:
+			return
+		case <-tick.C:
+		}
+		h.mu.Lock()
+		list := make([]*Session, 0, len(h.sessions))
+		for _, s := range h.sessions {
+			list = append(list, s)
+		}
+		h.mu.Unlock()
+		now, c := leg.Now(), h.config.Load()
+		for _, s := range list {
+			if r, overdue := s.owner.overdue(now, c); overdue {
+				h.endLater(s, r)
+			}
+		}
+	}
+}
