@@ -67,6 +67,7 @@ type gateway interface {
 	Publish(context.Context, relay.OfferRequest) (*relay.Answer, error)
 	Subscribe(context.Context, relay.OfferRequest) (*relay.Answer, error)
 	Session(secret string) (*relay.Session, error)
+	EndSession(secret string, r relay.Reason) (*relay.Session, error)
 	Streams() []relay.StreamStats
 }
 

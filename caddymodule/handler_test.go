@@ -39,7 +39,10 @@ func (f *fakeGateway) Subscribe(_ context.Context, r relay.OfferRequest) (*relay
 }
 
 func (f *fakeGateway) Session(string) (*relay.Session, error) { return nil, relay.ErrSessionNotFound }
-func (f *fakeGateway) Streams() []relay.StreamStats           { return f.streams }
+func (f *fakeGateway) EndSession(string, relay.Reason) (*relay.Session, error) {
+	return nil, relay.ErrSessionNotFound
+}
+func (f *fakeGateway) Streams() []relay.StreamStats { return f.streams }
 
 // call sends one request through h, as Caddy's server prepares it.
 func call(t *testing.T, h *Handler, r *http.Request) (*httptest.ResponseRecorder, map[string]any, error) {

@@ -218,10 +218,14 @@ func (x *exchange) session() (*relay.Session, error) {
 	if err != nil {
 		return nil, err
 	}
+	x.noteSession(s)
+	return s, nil
+}
+
+func (x *exchange) noteSession(s *relay.Session) {
 	x.stream = s.Stream()
 	x.note("wtn_stream", x.stream)
 	x.note("wtn_session", s.ID())
-	return s, nil
 }
 
 func (x *exchange) checkSession() error {
@@ -233,11 +237,11 @@ func (x *exchange) checkSession() error {
 }
 
 func (x *exchange) endSession() error {
-	s, err := x.session()
+	s, err := x.h.gateway.EndSession(x.secret, relay.ReasonDelete)
 	if err != nil {
 		return err
 	}
-	s.End(relay.ReasonDelete)
+	x.noteSession(s)
 	x.empty()
 	return nil
 }

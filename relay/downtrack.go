@@ -23,8 +23,8 @@ type downTrack struct {
 	prog *program
 
 	ssrc, rtxSSRC uint32
-	pts, rtxPTs   [maxCodecs]uint8 // by codec index of the program; 0: not negotiated
-	sendTimeID    uint8            // id of abs-send-time; only where resends have an SSRC of their own
+	formats       [maxCodecs]format // by codec index of the program
+	sendTimeID    uint8             // id of abs-send-time; only where resends have an SSRC of their own
 
 	sealer  *seal.Sealer
 	muted   bool
@@ -42,6 +42,13 @@ type downTrack struct {
 	resend          budget
 
 	sentPackets, sentBytes atomic.Uint64 // read by any goroutine
+}
+
+// format is what a codec of the program is called toward the subscriber.
+type format struct {
+	ok    bool // negotiated
+	pt    uint8
+	rtxPT uint8 // 0: no retransmission format
 }
 
 // span is a stretch of the program that was sent without a break.
@@ -106,7 +113,7 @@ func (d *downTrack) send(w *worker, pkts []ring.Packet, now int64) {
 			payload = p.Payload()
 		}
 		h := rtpx.Header{
-			SSRC: d.ssrc, Seq: uint16(out), TS: p.TS, PT: d.pts[p.Codec],
+			SSRC: d.ssrc, Seq: uint16(out), TS: p.TS, PT: d.formats[p.Codec].pt,
 			Marker: p.Flags&ring.Marker != 0, Padding: !exact && p.Pad() > 0,
 			SendTimeID: d.sendTimeID, SendTime: rtpx.AbsSendTime(now),
 		}
@@ -150,7 +157,7 @@ func (d *downTrack) count(w *worker, packets, bytes int) {
 // place gives the packet its number toward the subscriber; false if the
 // subscriber does not get it.
 func (d *downTrack) place(p *ring.Packet) (out uint64, ok bool) {
-	if d.pts[p.Codec] == 0 {
+	if !d.formats[p.Codec].ok {
 		return 0, false // the stream's keeper ends the session or leaves the track silent
 	}
 	if d.waitKey {

@@ -17,6 +17,9 @@ import (
 // themselves; every timeout is late by up to this much.
 const patrolInterval = 250 * time.Millisecond
 
+// lateDelete is how long after its peer hung up a session can still be deleted.
+const lateDelete = 30 * time.Second
+
 // Hub holds the streams and sessions of a process, the sockets they share and
 // the loops that send. It outlives configurations: Apply and SetEnv change what
 // may change while sessions live. Its methods are safe for concurrent use.
@@ -31,6 +34,7 @@ type Hub struct {
 	mu       sync.Mutex // the control plane: everything below
 	streams  map[string]*stream
 	sessions map[string]*Session // by secret
+	departed map[string]*Session // by secret: the peer hung up, its DELETE may follow
 	udp      []*udpSocket
 	tcp      []net.Listener
 	turn     int // which socket the next session gets
@@ -64,7 +68,8 @@ func NewHub(env Env) (*Hub, error) {
 	}
 	h := &Hub{
 		streams: make(map[string]*stream), sessions: make(map[string]*Session),
-		quit: make(chan struct{}), stats: hubStats{ended: make(map[string]uint64)},
+		departed: make(map[string]*Session),
+		quit:     make(chan struct{}), stats: hubStats{ended: make(map[string]uint64)},
 	}
 	h.SetEnv(env)
 	h.config.Store(&Config{})
@@ -166,6 +171,24 @@ func (h *Hub) Session(secret string) (*Session, error) {
 	return nil, ErrSessionNotFound
 }
 
+// EndSession ends a session by the secret of its URL. A session whose peer has
+// just hung up counts as there, once: many players close the connection first
+// and delete the resource afterwards.
+func (h *Hub) EndSession(secret string, r Reason) (*Session, error) {
+	h.mu.Lock()
+	s := h.sessions[secret]
+	if s == nil {
+		s = h.departed[secret]
+	}
+	delete(h.departed, secret)
+	h.mu.Unlock()
+	if s == nil {
+		return nil, ErrSessionNotFound
+	}
+	s.End(r)
+	return s, nil
+}
+
 // Kick ends a session by its public id.
 func (h *Hub) Kick(id string) error {
 	h.mu.Lock()
@@ -221,10 +244,13 @@ func (h *Hub) endLater(s *Session, r Reason) {
 }
 
 // forget makes the session's URL a 404.
-func (h *Hub) forget(s *Session) {
+func (h *Hub) forget(s *Session, r Reason) {
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	delete(h.sessions, s.secret)
-	h.mu.Unlock()
+	if r == ReasonPeerClosed {
+		h.departed[s.secret] = s
+	}
 }
 
 // ended tells the world that a session has ended.
@@ -256,13 +282,18 @@ func (h *Hub) patrol() {
 			return
 		case <-tick.C:
 		}
+		now, c := leg.Now(), h.config.Load()
 		h.mu.Lock()
 		list := make([]*Session, 0, len(h.sessions))
 		for _, s := range h.sessions {
 			list = append(list, s)
 		}
+		for secret, s := range h.departed {
+			if now-s.closedAt.Load() > int64(lateDelete) {
+				delete(h.departed, secret)
+			}
+		}
 		h.mu.Unlock()
-		now, c := leg.Now(), h.config.Load()
 		for _, s := range list {
 			if r, overdue := s.owner.overdue(now, c); overdue {
 				h.endLater(s, r)

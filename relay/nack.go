@@ -79,11 +79,11 @@ func (d *downTrack) resendOne(w *worker, seq uint16, now int64) {
 	}
 	p := &w.batch.Packets()[0]
 	h := rtpx.Header{
-		SSRC: d.ssrc, Seq: seq, TS: p.TS, PT: d.pts[p.Codec],
+		SSRC: d.ssrc, Seq: seq, TS: p.TS, PT: d.formats[p.Codec].pt,
 		Marker: p.Flags&ring.Marker != 0,
 	}
 	payload, index := p.Payload(), out
-	if pt := d.rtxPTs[p.Codec]; d.rtxSSRC != 0 && pt != 0 {
+	if pt := d.formats[p.Codec].rtxPT; d.rtxSSRC != 0 && pt != 0 {
 		d.rtxSeq++
 		payload, index = p.Retransmission(seq), d.rtxSeq
 		h.SSRC, h.PT, h.Seq = d.rtxSSRC, pt, uint16(d.rtxSeq)

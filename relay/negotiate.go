@@ -220,10 +220,10 @@ func (h *Hub) answer(s *Session, o *sdpneg.Offer, handler leg.Handler, p sdpneg.
 	if err != nil {
 		return nil, fmt.Errorf("opening a connection: %w", err)
 	}
-	s.leg.Store(l)
 	if sub, ok := handler.(*subscriber); ok {
 		sub.attach(l)
 	}
+	s.leg.Store(l) // publishes what attach wrote: HandleReady loads it first
 	hash, value := h.transport.Fingerprint()
 	p.SessionID, p.Ufrag, p.Pwd = rand.Uint64(), l.Ufrag(), l.Pwd()
 	p.Fingerprint = sdpneg.Fingerprint{Hash: hash, Value: value}

@@ -101,7 +101,7 @@ func (s *Session) Info() SessionInfo {
 func (s *Session) End(r Reason) {
 	s.once.Do(func() {
 		s.reason = r
-		s.hub.forget(s)
+		s.hub.forget(s, r)
 		s.owner.release(r)
 		s.leg.Load().Close()
 		s.owner.closed()

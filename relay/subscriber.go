@@ -68,7 +68,7 @@ func (s *subscriber) payloadTypes(known [kinds][]codec.Codec) {
 	for _, d := range s.sink.downs {
 		for i, c := range known[d.kind] {
 			if v, err := codec.Rank(c, s.codes[d.kind]); err == nil {
-				d.pts[i], d.rtxPTs[i] = v.PT, v.RTXPT
+				d.formats[i] = format{ok: true, pt: v.PT, rtxPT: v.RTXPT}
 			}
 		}
 	}
@@ -173,6 +173,7 @@ func (s *subscriber) down(ssrc uint32) *downTrack {
 
 // HandleEnd implements leg.Handler.
 func (s *subscriber) HandleEnd(error) {
+	s.closedAt.CompareAndSwap(0, leg.Now())
 	r := ReasonPeerClosed
 	if !s.connected() {
 		r = ReasonHandshake
