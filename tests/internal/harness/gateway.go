@@ -24,6 +24,7 @@ type Config struct {
 	Global  string // more lines of the global options block
 	Sites   string // more site blocks
 	TLS     bool   // serve the site over HTTPS with an internal certificate
+	Host    string // address of the media sockets, 127.0.0.1 if empty
 }
 
 const caddyfile = `{
@@ -39,7 +40,7 @@ const caddyfile = `{
 		protocols h1 h2 h2c
 	}
 	wtn {
-		media udp/127.0.0.1:{{.UDP}} tcp/127.0.0.1:{{.TCP}}
+		media udp/{{or .Host "127.0.0.1"}}:{{.UDP}} tcp/{{or .Host "127.0.0.1"}}:{{.TCP}}
 {{.App}}
 	}
 {{.Global}}
