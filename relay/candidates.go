@@ -54,22 +54,33 @@ func advertised(c *Config, bound netip.Addr, loopback bool) []netip.Addr {
 	var list []netip.Addr
 	switch {
 	case len(c.PublicAddresses) > 0:
-		list = slices.Clone(c.PublicAddresses)
+		for _, a := range c.PublicAddresses {
+			list = append(list, a.Unmap())
+		}
 	case !bound.IsUnspecified():
 		list = []netip.Addr{bound}
 	default:
 		list = interfaceAddresses(c)
 	}
-	if loopback && bound.IsUnspecified() || len(list) == 0 {
+	if loopback && bound.IsUnspecified() || len(list) == 0 && c.unfiltered() {
 		list = append(list, netip.AddrFrom4([4]byte{127, 0, 0, 1}))
 		if !bound.Is4() {
 			list = append(list, netip.IPv6Loopback())
 		}
 	}
-	if bound.Is4() { // an IPv4 socket is not reached over IPv6
+	switch {
+	case bound.Is4(): // an IPv4 socket is not reached over IPv6
 		list = slices.DeleteFunc(list, func(a netip.Addr) bool { return !a.Is4() })
+	case !bound.IsUnspecified(): // nor one bound to an IPv6 address over IPv4
+		list = slices.DeleteFunc(list, netip.Addr.Is4)
 	}
 	return list
+}
+
+// unfiltered tells that no setting chooses among the host's addresses. Then a
+// host without a network still reaches itself.
+func (c *Config) unfiltered() bool {
+	return len(c.Interfaces)+len(c.AllowAddresses)+len(c.DenyAddresses) == 0
 }
 
 // interfaceAddresses are the host's own, without loopback and link-local ones.

@@ -92,7 +92,7 @@ func (c Config) Validate() error {
 	if c.MaxPublishers < 0 || c.MaxSubscribers < 0 || c.MaxSubscribersPerStream < 0 {
 		return fmt.Errorf("limits are 0 (none) or more")
 	}
-	if c.MaxBusy < 0 || c.MaxBusy > 1 {
+	if !(c.MaxBusy >= 0 && c.MaxBusy <= 1) { // not a number, too
 		return fmt.Errorf("max busy is %v: use a share above 0 and up to 1", c.MaxBusy)
 	}
 	for _, a := range c.PublicAddresses {

@@ -19,7 +19,7 @@ import (
 // remember the offsets so that retransmission finds its way back.
 type downTrack struct {
 	kind codec.Kind
-	leg  *leg.Leg
+	leg  link
 	prog *program
 
 	ssrc, rtxSSRC uint32
@@ -29,6 +29,7 @@ type downTrack struct {
 	sealer  *seal.Sealer
 	muted   bool
 	waitKey bool   // nothing until the next key frame
+	lost    bool   // the leg had no path
 	broken  bool   // the next packet opens a span
 	cursor  uint64 // while behind the others
 	burstAt int64
@@ -40,6 +41,8 @@ type downTrack struct {
 
 	packets, octets uint32 // for sender reports
 	resend          budget
+	resent          uint64       // packets sent again
+	asked           atomic.Int32 // NACKs that wait for the loop; any goroutine
 
 	sentPackets, sentBytes atomic.Uint64 // read by any goroutine
 }
@@ -88,12 +91,24 @@ func (d *downTrack) skip(now int64) {
 	}
 }
 
+// sitOut leaves out what comes until the next key frame, without asking for one.
+func (d *downTrack) sitOut() {
+	d.broken = true
+	d.waitKey = d.kind == codec.Video
+}
+
 // send seals and sends the packets that this subscriber gets.
 func (d *downTrack) send(w *worker, pkts []ring.Packet, now int64) {
 	path := d.leg.Path()
 	if path == nil || d.muted {
-		d.skip(now)
+		d.lost = d.lost || path == nil
+		d.sitOut()
 		return
+	}
+	if d.lost {
+		if d.lost = false; d.waitKey { // the key frames of the meantime were missed
+			d.prog.requestKeyframe(now)
+		}
 	}
 	batch := path.Batch()
 	if batch {
@@ -160,16 +175,14 @@ func (d *downTrack) place(p *ring.Packet) (out uint64, ok bool) {
 	if !d.formats[p.Codec].ok {
 		return 0, false // the stream's keeper ends the session or leaves the track silent
 	}
-	if d.waitKey {
-		if p.Flags&ring.Keyframe == 0 {
-			return 0, false
-		}
-		d.waitKey = false
-	}
-	if d.broken {
-		d.open(p)
-	}
 	s := d.spans[d.newest]
+	if d.waitKey && p.Flags&ring.Keyframe == 0 || d.broken && s.out != 0 && p.Seq <= s.in+d.lastOut-s.out {
+		return 0, false // nothing to begin with: no key frame, or older than what was sent
+	}
+	d.waitKey = false
+	if d.broken {
+		s = d.open(p)
+	}
 	if p.Seq < s.in {
 		return 0, false // a late packet of what was left out
 	}
@@ -179,10 +192,11 @@ func (d *downTrack) place(p *ring.Packet) (out uint64, ok bool) {
 }
 
 // open starts a span at p.
-func (d *downTrack) open(p *ring.Packet) {
+func (d *downTrack) open(p *ring.Packet) span {
 	d.broken = false
 	d.newest = (d.newest + 1) % len(d.spans)
 	d.spans[d.newest] = span{in: p.Seq, out: d.lastOut + 1}
+	return d.spans[d.newest]
 }
 
 // find is the way back from a number the subscriber saw to the program's.

@@ -17,6 +17,22 @@ var (
 	ErrOverloaded = errors.New("this gateway is at its capacity: try again later or on another one")
 	// ErrNotReady: the hub has no media socket (yet), is draining or closed.
 	ErrNotReady = errors.New("the gateway is not accepting sessions now: try again in a moment")
+
+	// ErrFragment: the body of an ICE PATCH is malformed.
+	ErrFragment = errors.New("the body is no usable trickle-ICE fragment")
+	// ErrFragmentSize: it is too long, or brings too many candidates.
+	ErrFragmentSize = errors.New("too many bytes or candidates in trickle-ICE fragments: send fewer")
+	// ErrNoPrecondition: an ICE PATCH came without an entity tag where one is needed.
+	ErrNoPrecondition = errors.New("this request needs If-Match: send the ETag of the session, or * for an ICE restart")
+	// ErrPrecondition: an ICE PATCH is meant for an ICE session that is over.
+	ErrPrecondition = errors.New("the ICE session has changed since: use the ETag of the last ICE restart, or restart ICE again")
+
+	// ErrEventName: there is no such event.
+	ErrEventName = errors.New("no such event: choose from active, inactive, layers, viewercount and reconnect")
+	// ErrEventStreams: the session has as many event streams as it may have.
+	ErrEventStreams = errors.New("the session has too many event streams: delete one")
+	// ErrEventsNotFound: no event stream has this id; it may have been deleted.
+	ErrEventsNotFound = errors.New("no such event stream: it was deleted or never existed")
 )
 
 // OfferError says why an SDP offer cannot be answered.

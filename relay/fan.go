@@ -23,6 +23,7 @@ type fanTrack struct {
 	burstAt int64        // when the last burst left
 	live    []*downTrack // those at the cursor
 	behind  []*downTrack // newcomers on their way to it, each with its own cursor
+	share   share        // how many of the live are served
 }
 
 // wake tells the loop that the program wrote. Safe from any goroutine.
@@ -74,13 +75,21 @@ func (f *fan) sendTrack(w *worker, kind codec.Kind, now int64) {
 			}
 		}
 		pkts := w.batch.Packets()
+		if len(pkts) == 0 {
+			return // overwritten just now
+		}
 		w.batch.Level()
 		lag := w.load.lag(now - pkts[0].Arrival)
-		for _, d := range t.live {
-			if lag > shedLag {
-				d.skip(now)
-			}
+		served := len(t.live)
+		if kind == codec.Video || len(f.tracks[codec.Video].live) == 0 {
+			served = f.admit(t, lag, now)
+		}
+		for _, d := range t.live[:served] {
 			d.send(w, pkts, now)
+		}
+		for _, d := range t.live[served:] {
+			d.sitOut()
+			w.stats.shed.Add(uint64(len(pkts)))
 		}
 		if !w.batch.Full() {
 			return

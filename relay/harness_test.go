@@ -26,6 +26,12 @@ func newHub(t testing.TB) *Hub {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { h.Close(ReasonExit); h.SetEnv(Env{}) })
+	serveLoopback(t, h)
+	return h
+}
+
+func serveLoopback(t testing.TB, h *Hub) {
+	t.Helper()
 	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +39,6 @@ func newHub(t testing.TB) *Hub {
 	if err := h.ServeUDP(pc); err != nil {
 		t.Fatal(err)
 	}
-	return h
 }
 
 // peer is a pion client of the hub.

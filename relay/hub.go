@@ -33,16 +33,21 @@ type Hub struct {
 
 	mu       sync.Mutex // the control plane: everything below
 	streams  map[string]*stream
-	sessions map[string]*Session // by secret
-	departed map[string]*Session // by secret: the peer hung up, its DELETE may follow
+	sessions map[string]*Session      // by secret
+	departed map[string]*Session      // by secret: the peer hung up, its DELETE may follow
+	offers   map[string]*CounterOffer // by secret: ours, not answered yet
 	udp      []*udpSocket
+	retired  []*udpSocket // retired while sessions still used them
 	tcp      []net.Listener
 	turn     int // which socket the next session gets
 	draining bool
 	closed   bool
 
-	quit  chan struct{}
-	tasks sync.WaitGroup // patrol and sessions that are ending
+	quit   chan struct{}
+	gone   chan struct{}  // closed when Close has done its work
+	taskMu sync.Mutex     // orders the last task and Close
+	idle   bool           // no more tasks
+	tasks  sync.WaitGroup // patrol, sessions that are ending, news of programs
 }
 
 // hubStats are the counters that no session or loop owns.
@@ -68,8 +73,9 @@ func NewHub(env Env) (*Hub, error) {
 	}
 	h := &Hub{
 		streams: make(map[string]*stream), sessions: make(map[string]*Session),
-		departed: make(map[string]*Session),
-		quit:     make(chan struct{}), stats: hubStats{ended: make(map[string]uint64)},
+		departed: make(map[string]*Session), offers: make(map[string]*CounterOffer),
+		quit: make(chan struct{}), gone: make(chan struct{}),
+		stats: hubStats{ended: make(map[string]uint64)},
 	}
 	h.SetEnv(env)
 	h.config.Store(&Config{})
@@ -80,7 +86,7 @@ func NewHub(env Env) (*Hub, error) {
 	for range runtime.GOMAXPROCS(0) {
 		h.workers = append(h.workers, newWorker())
 	}
-	h.tasks.Go(h.patrol)
+	h.task(h.patrol)
 	return h, nil
 }
 
@@ -109,8 +115,12 @@ func (h *Hub) Apply(c Config) error {
 }
 
 // ServeUDP takes a socket over for media. With several, each new session is
-// given one of them in turn.
+// given one of them in turn. A socket that was retired and still carries
+// sessions is put back to use.
 func (h *Hub) ServeUDP(pc net.PacketConn) error {
+	if h.revive(pc) {
+		return nil
+	}
 	s, err := udpio.New(pc, udpio.Options{})
 	if err != nil {
 		return err
@@ -148,6 +158,8 @@ func (h *Hub) RetireUDP(pc net.PacketConn) {
 		if s.given == pc {
 			h.udp = append(h.udp[:i:i], h.udp[i+1:]...)
 			h.transport.RetireUDP(s.sock)
+			h.forgetClosed()
+			h.retired = append(h.retired, s)
 			return
 		}
 	}
@@ -219,6 +231,7 @@ func (h *Hub) Close(r Reason) {
 	h.mu.Lock()
 	if h.closed {
 		h.mu.Unlock()
+		<-h.gone
 		return
 	}
 	h.closed, h.draining = true, true
@@ -231,26 +244,52 @@ func (h *Hub) Close(r Reason) {
 	for _, s := range sessions {
 		h.endLater(s, r)
 	}
+	h.transport.Close() // waits for all callbacks; whose tasks are the last
+	h.taskMu.Lock()
+	h.idle = true
+	h.taskMu.Unlock()
 	h.tasks.Wait()
-	h.transport.Close()
 	for _, w := range h.workers {
 		w.close()
+	}
+	close(h.gone)
+}
+
+// task runs fn on a goroutine that Close waits for; not at all when Close has
+// ended everything. It never blocks.
+func (h *Hub) task(fn func()) {
+	h.taskMu.Lock()
+	defer h.taskMu.Unlock()
+	if !h.idle {
+		h.tasks.Go(fn)
 	}
 }
 
 // endLater ends a session on a goroutine of its own.
 func (h *Hub) endLater(s *Session, r Reason) {
-	h.tasks.Go(func() { s.End(r) })
+	if !s.ended.Load() {
+		h.task(func() { s.End(r) })
+	}
 }
 
-// forget makes the session's URL a 404.
-func (h *Hub) forget(s *Session, r Reason) {
+// forget makes the session's URL a 404. It returns false for a session whose
+// offer was never answered: nobody has heard of it.
+func (h *Hub) forget(s *Session, r Reason) (known bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if known = h.sessions[s.secret] == s; !known {
+		return false
+	}
 	delete(h.sessions, s.secret)
 	if r == ReasonPeerClosed {
 		h.departed[s.secret] = s
 	}
+	if s.role == RolePublish { // in one step, for counters must not go back
+		packets, bytes := s.owner.counters()
+		h.stats.packetsIn.Add(packets)
+		h.stats.bytesIn.Add(bytes)
+	}
+	return true
 }
 
 // ended tells the world that a session has ended.
@@ -259,10 +298,6 @@ func (h *Hub) ended(s *Session, r Reason) {
 	h.stats.mu.Lock()
 	h.stats.ended[string(s.role)+"/"+string(r)]++
 	h.stats.mu.Unlock()
-	if s.role == RolePublish {
-		h.stats.packetsIn.Add(i.Packets)
-		h.stats.bytesIn.Add(i.Bytes)
-	}
 	env := h.env.Load()
 	env.Logger.Info("session ended", zap.String("session", s.id), zap.String("stream", s.stream),
 		zap.String("role", string(s.role)), zap.String("reason", string(r)),
@@ -293,6 +328,7 @@ func (h *Hub) patrol() {
 				delete(h.departed, secret)
 			}
 		}
+		h.forgetOffers(now)
 		h.mu.Unlock()
 		for _, s := range list {
 			if r, overdue := s.owner.overdue(now, c); overdue {

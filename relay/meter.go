@@ -12,6 +12,7 @@ type trackMeter struct {
 	bitrate                  float64 // bits/s of the last whole window
 	keyAt                    int64
 	keyEvery                 time.Duration
+	width, height            int // of the picture, 0: unknown
 }
 
 // meterWindow is how long a rate is averaged over.
@@ -40,4 +41,12 @@ func (m *trackMeter) keyframe(now int64) {
 		m.keyEvery = time.Duration(now - m.keyAt)
 	}
 	m.keyAt = now
+}
+
+// picture takes what payload.Size found. The size stays when a key frame does
+// not tell it, as when its parameter sets came before.
+func (m *trackMeter) picture(width, height int, ok bool) {
+	if ok {
+		m.width, m.height = width, height
+	}
 }

@@ -16,6 +16,10 @@ type nackRequest struct {
 	pairs [maxPairs]nackPair
 }
 
+// maxAsked bounds the NACKs of one down track that wait for the loop: one
+// receiver's flood must not push aside what the others ask for.
+const maxAsked = 8
+
 type nackPair struct{ pid, blp uint16 }
 
 // budget bounds resends to a quarter of what is sent, with a reserve for a
@@ -44,6 +48,7 @@ func (w *worker) answerNacks(now int64) {
 		select {
 		case r := <-w.nacks:
 			w.stats.nacks.Add(1)
+			r.d.asked.Add(-1)
 			for _, p := range r.pairs[:r.n] {
 				r.d.resendPair(w, p, now)
 			}
@@ -97,5 +102,6 @@ func (d *downTrack) resendOne(w *worker, seq uint16, now int64) {
 	}
 	if _, err := w.emit(path, batch, d.sealer, &h, payload, index); err == nil {
 		w.stats.retransmitted.Add(1)
+		d.resent++
 	}
 }

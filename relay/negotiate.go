@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -27,6 +26,15 @@ type OfferRequest struct {
 	// Codecs restricts what a publisher may send, by name ("H264", "opus").
 	// Empty: all.
 	Codecs []string
+	// MuteAudio and MuteVideo begin the session muted, see [Session.Mute].
+	MuteAudio, MuteVideo bool
+	// MaxSubscribers bounds the subscribers of the stream, beside the hub's
+	// limits. Of a publisher it holds for whoever subscribes while it publishes,
+	// of a subscriber for itself. 0: no bound.
+	MaxSubscribers int
+	// Hold lets a subscriber wait for the first publisher instead of refusing it
+	// with ErrNoPublisher. It ends when that publisher sends what it cannot play.
+	Hold bool
 }
 
 // Answer is the reply to an accepted offer.
@@ -47,45 +55,33 @@ func (h *Hub) Publish(_ context.Context, r OfferRequest) (*Answer, error) {
 	if err != nil {
 		return nil, offerError(err)
 	}
-	var codecs []codec.Codec
-	twccID := 0
-	for _, c := range choices {
-		if c.Flows() {
-			codecs = append(codecs, c.Codecs[0])
-			twccID = max(twccID, c.Extensions[sdpneg.TransportCCURI])
-		}
-	}
 	s := newSession(h, r, RolePublish)
-	p, replaced, err := h.enter(s, codecs, uint8(twccID))
+	p, replaced, err := h.enter(s, &r, published(choices), twccOf(choices))
 	if err != nil {
 		return nil, err
 	}
+	s.Mute(r.mute())
 	if replaced != nil {
 		h.endLater(replaced.Session, ReasonTakeover)
 	}
 	a, err := h.answer(s, o, p, sdpneg.AnswerParams{Role: sdpneg.Recv, Choices: choices}, r.Loopback)
 	if err != nil {
-		h.unpublish(p, ReasonHandshake)
+		s.End(ReasonHandshake)
 	}
 	return a, err
 }
 
 // enter makes the publisher and puts it on its stream.
-func (h *Hub) enter(s *Session, codecs []codec.Codec, twccID uint8) (p, replaced *publisher, err error) {
+func (h *Hub) enter(s *Session, r *OfferRequest, codecs []codec.Codec, twccID uint8) (p, replaced *publisher, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c := h.config.Load()
-	if n := h.count(RolePublish); c.MaxPublishers > 0 && n >= c.MaxPublishers {
+	if publishers, _ := h.count(); c.MaxPublishers > 0 && publishers >= c.MaxPublishers {
 		return nil, nil, ErrLimit
 	}
-	st := h.streams[s.stream]
-	if st == nil {
-		name := s.stream
-		st = &stream{name: name, since: time.Now(), subs: make(map[*subscriber]struct{})}
-		st.prog = newProgram(func(from, to *source, gap time.Duration) { h.taken(name, from, to, gap) })
-		st.prog.cache.Store(c.GOPCache)
-	}
+	st := h.streamOf(s.stream)
 	p = newPublisher(s, st.prog, codecs, twccID)
+	p.maxSubs = r.MaxSubscribers
 	if !st.prog.register(p.src) {
 		return nil, nil, &OfferError{Detail: "this stream has changed its codecs too often: end it and publish anew"}
 	}
@@ -105,48 +101,65 @@ func (h *Hub) Subscribe(_ context.Context, r OfferRequest) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := h.admit(r.Stream)
+	s := newSession(h, r, RoleSubscribe)
+	plan := func(st *stream) ([]sdpneg.Choice, error) { return st.play(o) }
+	sub, choices, tracks, err := h.join(s, o, &r, plan)
 	if err != nil {
 		if errors.Is(err, ErrLimit) || errors.Is(err, ErrOverloaded) {
 			h.stats.joinsRefused.Add(1)
 		}
 		return nil, err
 	}
-	s := newSession(h, r, RoleSubscribe)
-	h.mu.Lock()
-	st := h.streams[r.Stream]
-	if st == nil {
-		h.mu.Unlock()
-		return nil, ErrNoPublisher
-	}
-	choices, err := sdpneg.Play(o, st.codecs())
-	if err != nil {
-		h.mu.Unlock()
-		return nil, offerError(err)
-	}
-	sub := newSubscriber(s, w, st.prog)
-	tracks := sub.tracks(o, choices)
-	sub.payloadTypes(st.prog.known())
-	st.subs[sub] = struct{}{}
-	w.subscribers.Add(1)
-	h.mu.Unlock()
+	s.Mute(r.mute())
 
 	a, err := h.answer(s, o, sub, sdpneg.AnswerParams{
 		Role: sdpneg.Send, Choices: choices, StreamID: s.id, Tracks: tracks,
 	}, r.Loopback)
 	if err != nil {
-		h.unsubscribe(sub)
+		s.End(ReasonHandshake)
 		return nil, err
 	}
 	return a, nil
+}
+
+// join makes the subscriber and puts it on its stream. It checks the limits in
+// the same step, so that sessions still being answered count. plan decides about
+// the offer.
+func (h *Hub) join(s *Session, o *sdpneg.Offer, r *OfferRequest, plan func(*stream) ([]sdpneg.Choice, error)) (*subscriber, []sdpneg.Choice, map[int]sdpneg.Track, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	st := h.streamOf(r.Stream)
+	if st.publisher == nil && !r.Hold {
+		return nil, nil, nil, ErrNoPublisher
+	}
+	w, err := h.admit(st, r)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	choices, err := plan(st)
+	if err != nil {
+		return nil, nil, nil, offerError(err)
+	}
+	sub := newSubscriber(s, w, st.prog)
+	tracks := sub.tracks(o, choices)
+	sub.payloadTypes(st.prog.known())
+	h.streams[r.Stream] = st
+	st.subs[sub] = struct{}{}
+	w.subscribers.Add(1)
+	return sub, choices, tracks, nil
 }
 
 // tracks makes the down tracks for the sections that flow.
 func (s *subscriber) tracks(o *sdpneg.Offer, choices []sdpneg.Choice) map[int]sdpneg.Track {
 	tracks := make(map[int]sdpneg.Track)
 	for _, c := range choices {
-		if c.Flows() {
-			d := s.addTrack(o.Media[c.Media].Kind, c.Codecs, uint8(c.Extensions[sdpneg.AbsSendTimeURI]))
+		codecs := c.Codecs
+		if c.Play != nil {
+			codecs = c.Play
+		}
+		if c.Flows() && c.Role != sdpneg.Recv {
+			d := s.addTrack(o.Media[c.Media].Kind, codecs, uint8(c.Extensions[sdpneg.AbsSendTimeURI]))
+			s.media[o.Media[c.Media].Kind] = c.Media
 			tracks[c.Media] = sdpneg.Track{SSRC: d.ssrc, RTXSSRC: d.rtxSSRC, CNAME: s.sink.cname}
 		}
 	}
@@ -172,83 +185,124 @@ func (h *Hub) intake(r OfferRequest) (*sdpneg.Offer, error) {
 }
 
 // admit checks the limits for one more subscriber and picks the sending loop
-// with the fewest.
-func (h *Hub) admit(name string) (*worker, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	st, c := h.streams[name], h.config.Load()
-	if st == nil {
-		return nil, ErrNoPublisher
+// with the fewest among those that have time. The hub's lock is held.
+func (h *Hub) admit(st *stream, r *OfferRequest) (best *worker, err error) {
+	c, now := h.config.Load(), leg.Now()
+	_, all := h.count()
+	limits := []struct{ n, most int }{
+		{all, c.MaxSubscribers}, {len(st.subs), c.MaxSubscribersPerStream}, {len(st.subs), r.MaxSubscribers},
 	}
-	if c.MaxSubscribers > 0 && h.count(RoleSubscribe) >= c.MaxSubscribers ||
-		c.MaxSubscribersPerStream > 0 && len(st.subs) >= c.MaxSubscribersPerStream {
-		return nil, ErrLimit
+	if st.publisher != nil {
+		limits = append(limits, struct{ n, most int }{len(st.subs), st.publisher.maxSubs})
 	}
-	now, best := leg.Now(), h.workers[0]
+	for _, l := range limits {
+		if l.most > 0 && l.n >= l.most {
+			return nil, ErrLimit
+		}
+	}
 	for _, w := range h.workers {
-		if w.subscribers.Load() < best.subscribers.Load() {
+		if w.load.busy(now) <= c.MaxBusy && (best == nil || w.subscribers.Load() < best.subscribers.Load()) {
 			best = w
 		}
 	}
-	if best.load.busy(now) > c.MaxBusy {
+	if best == nil {
 		return nil, ErrOverloaded
 	}
 	return best, nil
 }
 
-// count counts sessions of a role. The hub's lock is held.
-func (h *Hub) count(r Role) (n int) {
-	for _, s := range h.sessions {
-		if s.role == r {
-			n++
+// count counts those on streams: connected, connecting or still being answered.
+// The hub's lock is held.
+func (h *Hub) count() (publishers, subscribers int) {
+	for _, st := range h.streams {
+		if st.publisher != nil {
+			publishers++
 		}
+		if st.candidate != nil {
+			publishers++
+		}
+		subscribers += len(st.subs)
 	}
-	return n
+	return publishers, subscribers
 }
 
 // answer opens the session's leg and writes the answer.
 func (h *Hub) answer(s *Session, o *sdpneg.Offer, handler leg.Handler, p sdpneg.AnswerParams, loopback bool) (*Answer, error) {
-	p.Setup, p.Lite = sdpneg.AnswerSetup(o.Setup), true
+	p.Setup, p.Lite, p.Trickle = sdpneg.AnswerSetup(o.Setup), true, true
+	s.beginICE(o, p.Choices, loopback)
+	ufrag, pwd := "", ""
+	if c := s.counter; c != nil {
+		ufrag, pwd, s.ice.tag = c.ufrag, c.pwd, c.tag
+	}
 	prints := make([]leg.Fingerprint, len(o.Fingerprints))
 	for i, f := range o.Fingerprints {
 		prints[i] = leg.Fingerprint{Hash: f.Hash, Value: f.Value}
 	}
 	l, err := h.transport.NewLeg(leg.Params{
 		ID: s.id, RemoteUfrag: o.Ufrag, RemotePwd: o.Pwd, Fingerprints: prints,
-		Active: p.Setup == sdpneg.Active, Handler: handler,
+		Ufrag: ufrag, Pwd: pwd, Active: p.Setup == sdpneg.Active, Handler: handler,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("opening a connection: %w", err)
 	}
-	if sub, ok := handler.(*subscriber); ok {
-		sub.attach(l)
+	switch x := handler.(type) {
+	case *subscriber:
+		x.attach(l)
+	case *twins:
+		x.sub.attach(l)
+		x.sub.unlessEnded(func() { x.sub.leg.Store(l) })
 	}
-	s.leg.Store(l) // publishes what attach wrote: HandleReady loads it first
+	// Storing the leg publishes what attach wrote: HandleReady loads it first.
+	if !s.unlessEnded(func() { s.leg.Store(l) }) {
+		l.Close()
+		return nil, errOvertaken(s.role)
+	}
 	hash, value := h.transport.Fingerprint()
 	p.SessionID, p.Ufrag, p.Pwd = rand.Uint64(), l.Ufrag(), l.Pwd()
 	p.Fingerprint = sdpneg.Fingerprint{Hash: hash, Value: value}
 	if p.Candidates, err = h.candidates(loopback); err == nil {
 		var sdp []byte
 		if sdp, err = sdpneg.Answer(o, p); err == nil {
-			h.started(s)
+			if err = h.started(s); err == nil && s.twin != nil {
+				err = h.started(s.twin)
+			}
+		}
+		if err == nil {
 			return &Answer{SDP: sdp, Session: s}, nil
 		}
 	}
-	l.Close()
-	return nil, err
+	return nil, err // the caller ends the session
 }
 
-// started makes the session's URL work.
-func (h *Hub) started(s *Session) {
+// errOvertaken tells why a session ended before its offer was answered.
+func errOvertaken(r Role) error {
+	if r == RoleSubscribe {
+		return ErrNoPublisher
+	}
+	return fmt.Errorf("%w (another publisher of this stream came at the same moment)", ErrNotReady)
+}
+
+// started makes the session's URL work, unless the session or the hub has ended
+// while the offer was being answered.
+func (h *Hub) started(s *Session) error {
 	h.mu.Lock()
-	h.sessions[s.secret] = s
+	err := ErrNotReady
+	if !h.closed {
+		if err = nil; !s.unlessEnded(func() { h.sessions[s.secret] = s }) {
+			err = errOvertaken(s.role)
+		}
+	}
 	h.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	env := h.env.Load()
 	env.Logger.Info("session started", zap.String("session", s.id), zap.String("stream", s.stream),
 		zap.String("role", string(s.role)), zap.Stringer("client", s.client))
 	if env.Observer != nil {
 		env.Observer.SessionStarted(s.Info())
 	}
+	return nil
 }
 
 func offerError(err error) error {

@@ -73,7 +73,7 @@ func (o *outTrack) begin(t *sourceTrack, ext uint64, ts uint32, arrival int64) {
 			o.frameTicks = rate / 50
 		}
 	default:
-		if o.source != nil && o.source.codec.ClockRate != rate || o.frameTicks > rate {
+		if o.rate != rate || o.frameTicks > rate {
 			o.frameTicks = rate / 30
 		}
 		elapsed := uint32(max(0, arrival-o.lastAt) * int64(rate) / int64(time.Second))
@@ -86,6 +86,7 @@ func (o *outTrack) begin(t *sourceTrack, ext uint64, ts uint32, arrival int64) {
 	o.ids.Switch()
 	o.seq.Reset(ext, o.lastSeq+1)
 	o.source, o.hasKey, o.hasSets = t, false, false
+	o.meter.width, o.meter.height, _ = t.params.Size()
 	o.ring.Forget()
 	o.refMu.Lock()
 	o.rate = rate
@@ -114,6 +115,7 @@ func (o *outTrack) write(p *rtpx.Packet, info payload.Info, ext uint64, arrival 
 	}
 	if info.Keyframe && o.kind == codec.Video {
 		o.keyframe(&m)
+		o.meter.picture(payload.Size(o.source.codec.Name, p.Payload))
 	}
 	out, ok := o.ids.Rewrite(o.scratch[:0], p.Payload)
 	if !ok {
@@ -142,6 +144,9 @@ func (o *outTrack) append(m ring.Meta, pay []byte) {
 func (o *outTrack) keyframe(m *ring.Meta) {
 	if o.hasKey && o.keyTS == m.TS {
 		return
+	}
+	if o.hasKey && int32(m.TS-o.keyTS) < 0 {
+		return // a resent packet of an older one
 	}
 	o.hasKey, o.keyTS = true, m.TS
 	m.Flags |= ring.Keyframe

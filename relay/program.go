@@ -44,8 +44,8 @@ type program struct {
 	changed func(from, to *source, gap time.Duration)
 }
 
-// newProgram makes a program; changed is called, on a goroutine of its own,
-// when the wanted source has taken the program over.
+// newProgram makes a program; changed is called, under the program's lock, when
+// the wanted source has taken the program over: it must not block.
 func newProgram(changed func(from, to *source, gap time.Duration)) *program {
 	g := &program{changed: changed}
 	g.tracks[codec.Audio] = newOutTrack(codec.Audio, audioSlots)
@@ -66,8 +66,8 @@ func (g *program) want(s *source) {
 func (g *program) awaits(s *source) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	video := s.tracks[codec.Video]
-	return g.wanted == s && video != nil && g.tracks[codec.Video].source != video
+	video, has := s.tracks[codec.Video], g.tracks[codec.Video].source
+	return video != nil && has != video && (g.wanted == s || has != nil && has.src == s)
 }
 
 // register gives the source's codecs their index in the program. It returns
@@ -106,7 +106,7 @@ func (g *program) renew(old *sourceTrack) *sourceTrack {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	t := old.src.addTrack(old.codec)
-	t.index = old.index
+	t.index, t.params = old.index, old.params
 	return t
 }
 
@@ -157,7 +157,8 @@ func (g *program) report(t *sourceTrack, ntp uint64, ts uint32) {
 func (g *program) admit(o *outTrack, t *sourceTrack, info payload.Info, arrival int64) bool {
 	s := t.src
 	if s != g.wanted {
-		return false
+		// It may go on where it is, after it has started anew, until the wanted one comes.
+		return o.source != nil && o.source.src == s && info.Keyframe
 	}
 	if s.firstAt == 0 {
 		s.firstAt = arrival
@@ -180,7 +181,7 @@ func (g *program) take(o *outTrack, t *sourceTrack, ext uint64, p *rtpx.Packet, 
 	o.begin(t, ext, p.TS, arrival)
 	patient := arrival-s.firstAt <= int64(takeoverPatience)
 	leads := t.codec.Kind == codec.Video || s.tracks[codec.Video] == nil || !patient
-	if !leads || g.held {
+	if s != g.wanted || !leads || g.held {
 		return
 	}
 	g.held = true
@@ -190,7 +191,7 @@ func (g *program) take(o *outTrack, t *sourceTrack, ext uint64, p *rtpx.Packet, 
 		}
 	}
 	from := g.live.Swap(s)
-	go g.changed(from, s, gap)
+	g.changed(from, s, gap)
 }
 
 // flush wakes the sending loops: what was written can leave. A source's reader

@@ -37,6 +37,8 @@ type publisher struct {
 	src  *source
 	ssrc uint32 // ours, in what we send
 
+	maxSubs int // bound of the stream's subscribers, 0: none; fixed
+
 	mu       sync.Mutex // guards what follows: reader against tick
 	byPT     [128]inPT
 	tracks   [kinds]*inTrack
@@ -67,6 +69,7 @@ type inTrack struct {
 	ssrc   uint32
 	lastAt int64
 	fir    uint8 // sequence number of the newest full intra request
+	muted  bool
 }
 
 // ssrcHandover: a track that was silent for so long may go on under another SSRC.
@@ -95,7 +98,7 @@ func newPublisher(s *Session, prog *program, codecs []codec.Codec, twccID uint8)
 func (p *publisher) HandleReady() {
 	p.ready()
 	p.hub.publisherReady(p)
-	p.loop.Go(p.run)
+	p.unlessEnded(func() { p.loop.Go(p.run) })
 }
 
 // HandleRTP takes one packet: parsed once, counted, and handed to the program.
@@ -126,7 +129,9 @@ func (p *publisher) HandleRTP(b []byte, arrival int64) {
 		t.source = p.prog.renew(t.source)
 	}
 	t.lastAt = arrival
-	p.prog.write(t.source, h, ext, arrival)
+	if !t.muted {
+		p.prog.write(t.source, h, ext, arrival)
+	}
 }
 
 // accepts latches the track's SSRC and turns a retransmission into what it
@@ -207,7 +212,7 @@ func (p *publisher) run() {
 		}
 		now := leg.Now()
 		p.feedback(now)
-		if p.prog.awaits(p.src) {
+		if p.prog.awaits(p.src) && !p.mutes(codec.Video) {
 			p.src.requestKeyframe(now)
 		}
 		p.src.pursueKeyframe(now)

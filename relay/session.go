@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/talwtn/caddy-wtn/relay/internal/codec"
 	"github.com/talwtn/caddy-wtn/relay/internal/leg"
 )
 
@@ -27,12 +28,21 @@ type Session struct {
 	created int64                   // the same in monotonic ns
 	leg     atomic.Pointer[leg.Leg] // nil while the offer is being answered
 	owner   owner
+	counter *CounterOffer // this session answers it, nil: there was none
+	twin    *Session      // the other side of the same connection, nil: there is none
 
 	readyAt  atomic.Int64 // monotonic ns, 0: not connected yet
 	closedAt atomic.Int64 // the peer closed DTLS
-	once     sync.Once
-	done     chan struct{}
-	reason   Reason // valid once done is closed
+	ice      iceSession
+	ended    atomic.Bool
+	endMu    sync.Mutex // orders the begin of End and what must not follow it
+
+	eventsMu sync.Mutex
+	events   []*EventStream
+
+	once   sync.Once
+	done   chan struct{}
+	reason Reason // valid once done is closed
 }
 
 // owner is the side of a session: publisher or subscriber.
@@ -43,6 +53,10 @@ type owner interface {
 	closed()
 	// counters are the RTP packets and bytes of the session.
 	counters() (packets, bytes uint64)
+	// mute stops or goes on with what the session carries of one kind.
+	mute(kind codec.Kind, on bool)
+	// layers are the video layers that p, if not nil, offers the session.
+	layers(p *publisher) []Layer
 	// overdue tells whether, and why, the session should end now.
 	overdue(now int64, c *Config) (Reason, bool)
 }
@@ -101,14 +115,36 @@ func (s *Session) Info() SessionInfo {
 func (s *Session) End(r Reason) {
 	s.once.Do(func() {
 		s.reason = r
-		s.hub.forget(s, r)
+		s.endMu.Lock()
+		s.ended.Store(true)
+		s.endMu.Unlock()
+		known := s.hub.forget(s, r)
 		s.owner.release(r)
-		s.leg.Load().Close()
+		if l := s.leg.Load(); l != nil {
+			l.Close()
+		}
 		s.owner.closed()
-		s.hub.ended(s, r)
+		if known {
+			s.hub.ended(s, r)
+		}
+		if s.twin != nil {
+			s.hub.endLater(s.twin, r)
+		}
 		close(s.done)
 	})
 	<-s.done
+}
+
+// unlessEnded runs fn if End was not called yet, which then waits for it. It
+// returns false if the session is over. fn must be short and must not call End.
+func (s *Session) unlessEnded(fn func()) bool {
+	s.endMu.Lock()
+	defer s.endMu.Unlock()
+	if s.ended.Load() {
+		return false
+	}
+	fn()
+	return true
 }
 
 // ready notes that media can flow.

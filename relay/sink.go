@@ -2,18 +2,27 @@ package relay
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/talwtn/caddy-wtn/relay/internal/leg"
+	"github.com/talwtn/caddy-wtn/relay/internal/seal"
 )
 
 // reportInterval is the distance of sender reports.
 const reportInterval = int64(time.Second)
 
+// link is what a sending loop needs of a leg.
+type link interface {
+	Path() *leg.Path
+	Sealer() *seal.Sealer
+	WriteRTCP(compound []byte) error
+}
+
 // sink is a subscriber as its sending loop sees it: the down tracks of one leg.
 // It belongs to the loop's goroutine once the loop has it.
 type sink struct {
-	leg      *leg.Leg
+	leg      link
 	prog     *program
 	worker   *worker
 	downs    []*downTrack
@@ -21,16 +30,40 @@ type sink struct {
 	reportAt int64
 }
 
+// firstReport is how long a newcomer's first sender report waits for all its
+// tracks to flow.
+const firstReport = int64(200 * time.Millisecond)
+
+// greet sends newcomers their first sender report as soon as all their tracks
+// flow: until then a player cannot tell which sound belongs to which picture.
+// Then they queue up behind the others.
+func (w *worker) greet(now int64) {
+	for i := 0; i < len(w.fresh); {
+		k := w.fresh[i]
+		idle := func(d *downTrack) bool { return d.packets == 0 }
+		if slices.ContainsFunc(k.downs, idle) && now-k.reportAt < firstReport {
+			i++
+			continue
+		}
+		w.fresh = slices.Delete(w.fresh, i, i+1)
+		k.reportAt = now + reportInterval
+		w.sinks = slices.Insert(w.sinks, w.nextSink, k)
+		w.nextSink++
+		k.report(w, now)
+	}
+}
+
 // report sends the sender reports that are due. All have the same interval, so
 // the list stays in their order and only its front is looked at.
 func (w *worker) report(now int64) {
+	w.greet(now)
 	for range w.sinks {
 		k := w.sinks[w.nextSink%len(w.sinks)]
 		if k.reportAt > now {
 			return
 		}
 		k.reportAt = now + reportInterval
-		w.nextSink = (w.nextSink + 1) % len(w.sinks)
+		w.nextSink = w.nextSink%len(w.sinks) + 1
 		k.report(w, now)
 	}
 }

@@ -14,7 +14,6 @@ func (h *Hub) Stats() Stats {
 	s := Stats{
 		PLIsIn: h.stats.plisIn.Load(), PLIsOut: h.stats.plisOut.Load(),
 		JoinsRefused: h.stats.joinsRefused.Load(),
-		PacketsIn:    h.stats.packetsIn.Load(), BytesIn: h.stats.bytesIn.Load(),
 	}
 	for _, w := range h.workers {
 		s.PacketsOut += w.stats.packets.Load()
@@ -32,6 +31,7 @@ func (h *Hub) Stats() Stats {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s.Streams = len(h.streams)
+	s.PacketsIn, s.BytesIn = h.stats.packetsIn.Load(), h.stats.bytesIn.Load()
 	for _, x := range h.sessions {
 		if x.role == RoleSubscribe {
 			s.Subscribers++

@@ -36,6 +36,7 @@ type source struct {
 
 	wantedSince atomic.Int64 // when the open wish for a key frame arose, 0: there is none
 	askedAt     atomic.Int64 // when the newest request was sent
+	askedFirst  atomic.Int64 // when the first one for the open wish was sent, 0: none was
 	obedience   atomic.Int32 // requests answered at once, less those that were not
 }
 
@@ -99,24 +100,27 @@ func (s *source) pursueKeyframe(now int64) {
 	if last != 0 && now-last < int64(keyframeInterval) || !s.askedAt.CompareAndSwap(last, now) {
 		return
 	}
+	s.askedFirst.CompareAndSwap(0, now)
 	if !s.ask() {
+		s.askedFirst.CompareAndSwap(now, 0)
 		s.askedAt.CompareAndSwap(now, last)
 	}
 }
 
 // keyframe notes that a key frame began, and whether it came because it was
-// asked for: soon after the wish, and ahead of the source's own rhythm.
+// asked for: soon after the request, and ahead of the source's own rhythm.
 // Packets of one source come one at a time.
 func (s *source) keyframe(now int64) {
-	since, interval := s.wantedSince.Swap(0), now-s.keyAt
+	s.wantedSince.Store(0)
+	asked, interval := s.askedFirst.Swap(0), now-s.keyAt
 	early := s.keyAt != 0 && interval < s.rhythm*4/5
 	if s.keyAt != 0 {
 		s.rhythm = max(interval, s.rhythm*9/10)
 	}
 	s.keyAt = now
 	switch {
-	case since == 0 || s.askedAt.Load() == 0:
-	case now-since > int64(promptKeyframe):
+	case asked == 0:
+	case now-asked > int64(promptKeyframe):
 		s.obedience.Store(max(-obedient, s.obedience.Load()-1))
 	case early:
 		s.obedience.Store(min(obedient, s.obedience.Load()+1))

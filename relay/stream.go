@@ -10,15 +10,28 @@ import (
 )
 
 // stream is a name with a program: publishers on one side, subscribers on the
-// other. It exists from its first publisher to the end of its last. Guarded by
-// the hub's lock.
+// other. It exists from its first publisher to the end of its last; before that
+// as long as a subscriber is held for one. Guarded by the hub's lock.
 type stream struct {
 	name      string
 	since     time.Time
 	prog      *program
-	publisher *publisher // has the program, or is the first to get it
+	publisher *publisher // has the program, or is the first to get it; nil: subscribers are held
 	candidate *publisher // connected or connecting; takes over at its first key frame
 	subs      map[*subscriber]struct{}
+	changed   chan struct{} // closed with the next change of active; nil: nobody watches
+}
+
+// streamOf finds or makes the stream; whoever makes it sees that it is kept or
+// not. The hub's lock is held.
+func (h *Hub) streamOf(name string) *stream {
+	if st := h.streams[name]; st != nil {
+		return st
+	}
+	st := &stream{name: name, since: time.Now(), subs: make(map[*subscriber]struct{})}
+	st.prog = newProgram(func(from, to *source, gap time.Duration) { h.task(func() { h.taken(name, from, to, gap) }) })
+	st.prog.cache.Store(h.config.Load().GOPCache)
+	return st
 }
 
 // publish puts p on the stream: at once if nobody publishes, else as the
@@ -34,7 +47,10 @@ func (st *stream) publish(p *publisher) (replaced *publisher) {
 
 // codecs are what the stream sends now, or will once its publisher sends.
 func (st *stream) codecs() (list []codec.Codec) {
-	for _, t := range st.publisher.src.tracks {
+	if st.publisher == nil {
+		return nil
+	}
+	for _, t := range st.publisher.tracks {
 		if t != nil {
 			list = append(list, t.codec)
 		}
@@ -58,39 +74,56 @@ func (h *Hub) publisherReady(p *publisher) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	st := h.streams[p.stream]
-	if st == nil || st.candidate != p && (st.publisher != p || st.candidate != nil && st.candidate.connected()) {
-		return
+	if st != nil {
+		st.prefer()
 	}
-	p.prog.want(p.src)
+}
+
+// prefer makes the newest connected publisher the one that the program goes to.
+// The hub's lock is held.
+func (st *stream) prefer() {
+	for _, p := range []*publisher{st.candidate, st.publisher} {
+		if p != nil && p.connected() {
+			st.prog.want(p.src)
+			return
+		}
+	}
 }
 
 // unpublish takes a publisher off its stream. With it the stream ends, unless
 // another one is there to go on.
 func (h *Hub) unpublish(p *publisher, r Reason) {
-	p.prog.drop(p.src)
 	h.mu.Lock()
+	p.prog.drop(p.src)
 	st := h.streams[p.stream]
 	if st == nil || (st.publisher != p && st.candidate != p) {
+		if st != nil {
+			st.prefer() // it was a candidate that another one replaced
+		}
 		h.mu.Unlock()
 		return
 	}
 	var subs []*subscriber
+	gone := false
 	switch {
 	case st.candidate == p:
 		st.candidate = nil
-		p.prog.want(st.publisher.src)
+		st.prefer()
 	case st.candidate != nil:
 		st.publisher, st.candidate = st.candidate, nil
-		if st.publisher.connected() {
-			p.prog.want(st.publisher.src)
-		}
+		st.prefer()
 	default:
-		delete(h.streams, st.name)
+		gone, st.publisher = true, nil
 		for s := range st.subs {
-			subs = append(subs, s)
+			if s.twin == nil { // the others wait for another publisher
+				subs = append(subs, s)
+			}
+		}
+		if len(subs) == len(st.subs) {
+			delete(h.streams, st.name)
 		}
 	}
-	gone := h.streams[p.stream] == nil
+	st.notify()
 	h.mu.Unlock()
 	if !gone {
 		return
@@ -113,6 +146,9 @@ func (h *Hub) unsubscribe(s *subscriber) {
 	defer h.mu.Unlock()
 	if st := h.streams[s.stream]; st != nil {
 		delete(st.subs, s)
+		if st.publisher == nil && len(st.subs) == 0 {
+			delete(h.streams, s.stream) // nobody is held any more
+		}
 	}
 	s.sink.worker.subscribers.Add(-1)
 }
@@ -129,14 +165,19 @@ func (h *Hub) taken(name string, from, to *source, gap time.Duration) {
 	if c := st.candidate; c != nil && c.src == to {
 		old, st.publisher, st.candidate = st.publisher, c, nil
 	}
-	var mute []*subscriber
-	if video := to.tracks[codec.Video]; video != nil {
+	if st.publisher == nil || st.publisher.src != to {
+		h.mu.Unlock()
+		return // it has ended again in the meantime
+	}
+	var blind []*subscriber
+	if video := st.publisher.tracks[codec.Video]; video != nil {
 		for s := range st.subs {
 			if len(s.codes[codec.Video]) > 0 && !s.plays(video.codec) {
-				mute = append(mute, s)
+				blind = append(blind, s)
 			}
 		}
 	}
+	st.notify()
 	h.mu.Unlock()
 
 	env, i := h.env.Load(), TakeoverInfo{Stream: name, To: to.id, Gap: gap}
@@ -149,7 +190,7 @@ func (h *Hub) taken(name string, from, to *source, gap time.Duration) {
 			i.From = old.id
 		}
 	}
-	for _, s := range mute {
+	for _, s := range blind {
 		h.endLater(s.Session, ReasonCodec)
 	}
 	if i.From == "" {
@@ -171,6 +212,9 @@ func (h *Hub) publisherQuiet(p *publisher, vanished bool) {
 	h.mu.Lock()
 	st := h.streams[p.stream]
 	current := st != nil && st.publisher == p
+	if current {
+		st.notify()
+	}
 	h.mu.Unlock()
 	if !current {
 		return
@@ -193,9 +237,12 @@ func (st *stream) stats() StreamStats {
 	now := leg.Now()
 	s := StreamStats{Name: st.name, Since: st.since, Subscribers: len(st.subs)}
 	p := st.publisher
+	if p == nil {
+		return s
+	}
 	i := p.Info()
 	s.Publisher = &i
-	s.Live = p.connected() && !p.quiet.Load() && p.packets.Load() > 0
+	s.Live = st.active()
 	for _, t := range p.tracks {
 		if t != nil {
 			s.Tracks = append(s.Tracks, p.trackStats(t, now))
@@ -213,5 +260,6 @@ func (p *publisher) trackStats(t *inTrack, now int64) TrackStats {
 	defer p.prog.mu.Unlock()
 	m := &p.prog.tracks[t.codec.Kind].meter
 	s.Bitrate, s.KeyframeEvery, s.Takeovers = m.rate(now), m.keyEvery, m.takeovers
+	s.Width, s.Height = m.width, m.height
 	return s
 }

@@ -15,6 +15,9 @@ type subscriber struct {
 	*Session
 	sink  *sink
 	codes [kinds][]codec.Codec // the entries of the answer, by kind
+	media [kinds]int           // index of the m-section, by kind
+
+	absentAt int64 // when the patrol first missed a publisher; 0: not
 
 	// What the receiver reports; read by anybody.
 	lost  atomic.Uint32 // fraction of 256, worst of its tracks
@@ -34,7 +37,10 @@ func newSubscriber(s *Session, w *worker, g *program) *subscriber {
 // addTrack adds a down track for the codecs the answer confirmed.
 func (s *subscriber) addTrack(kind codec.Kind, accepted []codec.Codec, sendTimeID uint8) *downTrack {
 	d := &downTrack{
-		kind: kind, prog: s.sink.prog, ssrc: rand.Uint32N(1<<32-2) + 1,
+		kind: kind, prog: s.sink.prog,
+		// Tracks of one leg share their keys: kind and RTX have bits of their own,
+		// so that no two ever share an SSRC (and with it nonces).
+		ssrc: (rand.Uint32N(1<<30-1)+1)<<2 | uint32(kind-1)<<1,
 		// The first number is low, so that the rollover counter of SRTP starts
 		// at zero on both sides even if the first packets are reordered.
 		lastOut: uint64(rand.Uint32N(1 << 15)),
@@ -82,8 +88,10 @@ func (s *subscriber) learn(known [kinds][]codec.Codec) {
 // HandleReady implements leg.Handler: the sending loop takes over.
 func (s *subscriber) HandleReady() {
 	s.ready()
-	s.added.Store(true)
-	s.sink.worker.post(func(now int64) { s.sink.worker.add(s.sink, now) })
+	s.unlessEnded(func() {
+		s.added.Store(true)
+		s.sink.worker.post(func(now int64) { s.sink.worker.add(s.sink, now) })
+	})
 }
 
 // HandleRTP implements leg.Handler; a subscriber has nothing to send.
@@ -155,11 +163,15 @@ func (s *subscriber) nack(p *rtcpx.Packet) {
 		r.pairs[r.n] = nackPair{pid: binary.BigEndian.Uint16(f), blp: binary.BigEndian.Uint16(f[2:])}
 		r.n++
 	}
-	select {
-	case s.sink.worker.nacks <- r:
-		s.sink.worker.wake()
-	default:
+	if d.asked.Add(1) <= maxAsked {
+		select {
+		case s.sink.worker.nacks <- r:
+			s.sink.worker.wake()
+			return
+		default:
+		}
 	}
+	d.asked.Add(-1)
 }
 
 func (s *subscriber) down(ssrc uint32) *downTrack {
@@ -191,8 +203,15 @@ func (s *subscriber) counters() (packets, bytes uint64) {
 
 // overdue implements owner.
 func (s *subscriber) overdue(now int64, c *Config) (Reason, bool) {
+	if s.twin != nil && s.abandoned(now, c) {
+		return ReasonPublisherGone, true
+	}
 	if !s.connected() {
-		return ReasonNoConnect, now-s.created > int64(c.SubscriberConnectTimeout)
+		limit := c.SubscriberConnectTimeout
+		if s.twin != nil {
+			limit = c.PublisherConnectTimeout
+		}
+		return ReasonNoConnect, now-s.created > int64(limit)
 	}
 	return ReasonConsentLost, s.silence(now) > c.ConsentTimeout
 }

@@ -19,9 +19,6 @@ const (
 	// idleTick is how often a loop with subscribers looks at its timers when
 	// nothing arrives.
 	idleTick = 50 * time.Millisecond
-	// shedLag is how late a packet may leave before the loop lets viewers skip
-	// to the next key frame instead of falling further behind.
-	shedLag = int64(250 * time.Millisecond)
 )
 
 // worker is one sending loop: it owns the down tracks of its subscribers and
@@ -42,6 +39,7 @@ type worker struct {
 	cmds []func(now int64) // any goroutine, under mu
 
 	fans     []*fan
+	fresh    []*sink // without a sender report so far
 	sinks    []*sink // in the order of their sender reports, round robin from nextSink
 	nextSink int
 	due      int64 // when something is to be done without being woken; 0: nothing
@@ -60,8 +58,16 @@ type workerStats struct {
 	packets, bytes, retransmitted, nacks, shed atomic.Uint64
 }
 
+// newWorker starts a loop.
 func newWorker() *worker {
-	w := &worker{
+	w := idleWorker()
+	go w.run()
+	return w
+}
+
+// idleWorker is a loop whose steps somebody else takes.
+func idleWorker() *worker {
+	return &worker{
 		wakeup: make(chan struct{}, 1),
 		quit:   make(chan struct{}),
 		done:   make(chan struct{}),
@@ -70,8 +76,6 @@ func newWorker() *worker {
 		batch:  ring.NewBatch(),
 		seal:   make([]byte, 0, 2048),
 	}
-	go w.run()
-	return w
 }
 
 // wake makes the loop look at its work. Safe from any goroutine, never blocks.
@@ -125,7 +129,7 @@ func (w *worker) run() {
 // arm sets the timer to what is due next.
 func (w *worker) arm(t *time.Timer) {
 	d := time.Hour
-	if len(w.sinks) > 0 {
+	if len(w.sinks)+len(w.fresh) > 0 {
 		d = idleTick
 	}
 	if w.due != 0 {
@@ -173,7 +177,7 @@ func (w *worker) add(k *sink, now int64) {
 	}
 	f.users++
 	k.reportAt = now
-	w.sinks = append(w.sinks, k)
+	w.fresh = append(w.fresh, k)
 	for _, d := range k.downs {
 		d.join(w, f, now)
 	}
@@ -182,10 +186,17 @@ func (w *worker) add(k *sink, now int64) {
 // remove forgets it.
 func (w *worker) remove(k *sink) {
 	f := w.fanOf(k.prog)
-	if f == nil || !slices.Contains(w.sinks, k) {
+	switch i := slices.Index(w.sinks, k); {
+	case i >= 0:
+		w.sinks = slices.Delete(w.sinks, i, i+1)
+		if i < w.nextSink {
+			w.nextSink--
+		}
+	case slices.Contains(w.fresh, k):
+		w.fresh = without(w.fresh, k)
+	default:
 		return
 	}
-	w.sinks, w.nextSink = without(w.sinks, k), 0
 	for _, d := range k.downs {
 		f.remove(d)
 	}

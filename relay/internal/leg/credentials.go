@@ -16,10 +16,17 @@ type credentials struct {
 // newCredentials draws 48 random bits of ufrag, which only has to be unique
 // here, and 192 of password. Base64 is made of ice-chars (RFC 8839 5.4).
 func newCredentials(l *Leg, remoteUfrag, remotePwd string) *credentials {
+	ufrag, pwd := DrawCredentials()
+	return &credentials{leg: l, ufrag: ufrag, pwd: pwd, remoteUfrag: remoteUfrag, remotePwd: remotePwd}
+}
+
+// DrawCredentials makes local credentials for a leg whose peer is not known yet,
+// see Params.
+func DrawCredentials() (ufrag, pwd string) {
 	var b [30]byte
 	_, _ = rand.Read(b[:]) // never fails
 	s := base64.RawStdEncoding.EncodeToString(b[:])
-	return &credentials{leg: l, ufrag: s[:8], pwd: s[8:], remoteUfrag: remoteUfrag, remotePwd: remotePwd}
+	return s[:8], s[8:]
 }
 
 func checkRemote(ufrag, pwd string) error {

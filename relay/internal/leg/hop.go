@@ -19,8 +19,9 @@ type hop struct {
 	conn    *tcpConn
 
 	closed  atomic.Bool
-	retired atomic.Int64 // number of the last leg that may use the hop; 0: not retired
-	waiting map[*Leg]struct{}
+	retired atomic.Int64      // number of the last leg that may use the hop; 0: not retired
+	waiting map[*Leg]struct{} // legs a retired hop is kept for
+	doomed  bool              // retired with nothing to wait for: about to be closed
 
 	mu    sync.RWMutex
 	peers map[udpio.Peer]*candidate

@@ -51,6 +51,7 @@ type Handler interface {
 type Params struct {
 	ID                     string // for logs
 	RemoteUfrag, RemotePwd string // RFC 8445 5.3: 4..256 and 22..256 characters
+	Ufrag, Pwd             string // ours, from DrawCredentials; empty: new ones
 	Fingerprints           []Fingerprint
 	Active                 bool // we are the DTLS client
 	Handler                Handler

@@ -111,6 +111,26 @@ func TestRetireUDPKeepsOldLegsOnly(t *testing.T) {
 	late.bind(useCandidate)
 }
 
+// A retired socket that still carries a leg can be put back to use; one that
+// was closed cannot.
+func TestReviveUDP(t *testing.T) {
+	tr := newTransport(t)
+	addr, sock := serveUDP(t, tr, loopback)
+	old := newPeer(t, tr, addr, false).connect()
+	tr.RetireUDP(sock)
+	if !tr.HoldsUDP(sock) || !tr.ReviveUDP(sock) {
+		t.Fatal("a socket that carries a leg was not revived")
+	}
+	late := newPeer(t, tr, addr, false).connect()
+	old.leg.Close()
+	exchange(t, late) // the end of the leg it once waited for is of no concern
+	tr.RetireUDP(sock)
+	late.leg.Close()
+	if tr.HoldsUDP(sock) || tr.ReviveUDP(sock) {
+		t.Fatal("a closed socket was revived")
+	}
+}
+
 func TestRetireWithoutLegsClosesAtOnce(t *testing.T) {
 	tr := newTransport(t)
 	_, sock := serveUDP(t, tr, loopback)

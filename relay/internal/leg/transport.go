@@ -113,7 +113,11 @@ func (t *Transport) NewLeg(p Params) (*Leg, error) {
 	if l.closed { // by Close of the transport, just now
 		return nil, fmt.Errorf("new leg: %w", ErrClosed)
 	}
-	l.current = t.addUfrag(newCredentials(l, p.RemoteUfrag, p.RemotePwd))
+	c := newCredentials(l, p.RemoteUfrag, p.RemotePwd)
+	if p.Ufrag != "" {
+		c.ufrag, c.pwd = p.Ufrag, p.Pwd
+	}
+	l.current = t.addUfrag(c)
 	l.newest.Store(l.current)
 	return l, nil
 }
@@ -146,6 +150,33 @@ func (t *Transport) ServeUDP(s *udpio.Socket) {
 	if t.addHop(h) {
 		go t.readUDP(h)
 	}
+}
+
+// ReviveUDP takes back a RetireUDP: legs made from now on may use the socket
+// again. It reports false when the socket was closed with its last leg.
+func (t *Transport) ReviveUDP(s *udpio.Socket) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for h := range t.hops {
+		if h.sock == s && !h.doomed && !h.closed.Load() {
+			h.retired.Store(0)
+			h.waiting = nil
+			return true
+		}
+	}
+	return false
+}
+
+// HoldsUDP reports whether the socket is open, retired or not.
+func (t *Transport) HoldsUDP(s *udpio.Socket) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for h := range t.hops {
+		if h.sock == s {
+			return !h.doomed && !h.closed.Load()
+		}
+	}
+	return false
 }
 
 // ServePacketConn is ServeUDP for a packet conn in memory, as a TURN server in
@@ -187,6 +218,7 @@ func (t *Transport) retire(match func(*hop) bool) {
 			h.waiting[l] = struct{}{}
 		}
 		if len(h.waiting) == 0 {
+			h.doomed = true
 			idle = append(idle, h)
 		}
 	}
@@ -207,6 +239,7 @@ func (t *Transport) forget(l *Leg) {
 		}
 		delete(h.waiting, l)
 		if len(h.waiting) == 0 {
+			h.doomed = true
 			idle = append(idle, h)
 		}
 	}

@@ -1,10 +1,12 @@
 package payload
 
 // bitReader reads the fields at the start of a parameter set, leaving out the
-// emulation prevention bytes (00 00 03) of H.264 7.4.1 and H.265 7.4.2. After a
-// read beyond the end, bad is set and all further reads give 0.
+// emulation prevention bytes (00 00 03) of H.264 7.4.1 and H.265 7.4.2, which
+// VP9 and AV1 do not have (raw). After a read beyond the end, bad is set and all
+// further reads give 0.
 type bitReader struct {
 	p     []byte
+	raw   bool
 	at    int  // next byte
 	left  uint // unread bits of cur
 	cur   byte
@@ -22,7 +24,7 @@ func (r *bitReader) bit() uint32 {
 }
 
 func (r *bitReader) load() bool {
-	if r.zeros >= 2 && r.at < len(r.p) && r.p[r.at] == 3 {
+	if !r.raw && r.zeros >= 2 && r.at < len(r.p) && r.p[r.at] == 3 {
 		r.at++
 		r.zeros = 0
 	}
@@ -50,13 +52,30 @@ func (r *bitReader) bits(n int) (v uint32) {
 	return v
 }
 
-// ue reads an Exp-Golomb number. Identifiers are below 2^16; a longer code is
-// an error.
-func (r *bitReader) ue() uint32 {
+// flag reads one bit as a truth value.
+func (r *bitReader) flag() bool { return r.bit() != 0 }
+
+// ue reads an Exp-Golomb number. Identifiers and sizes are below 2^16; a longer
+// code is an error.
+func (r *bitReader) ue() uint32 { return r.golomb(16) }
+
+// se reads a signed Exp-Golomb number of up to 32 bits.
+func (r *bitReader) se() int32 {
+	v := r.golomb(31)
+	if v&1 != 0 {
+		return int32(v/2 + 1)
+	}
+
+	return -int32(v / 2)
+}
+
+// golomb reads an Exp-Golomb number whose code begins with at most limit (31)
+// zeros.
+func (r *bitReader) golomb(limit int) uint32 {
 	zeros := 0
 	for r.bit() == 0 {
 		zeros++
-		if r.bad || zeros > 16 {
+		if r.bad || zeros > limit {
 			r.bad = true
 			return 0
 		}

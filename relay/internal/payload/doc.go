@@ -2,12 +2,13 @@
 // what has to survive a change of source: the parameter sets of H.264 and
 // H.265, and the running picture numbers of VP8 and VP9.
 //
-// Nothing here decodes video. A relay needs four answers only: may a viewer
-// start here, does a frame start here, must parameter sets be put in front,
-// and which numbers did the last packet carry. All of them are in the first
-// bytes of a payload, and are read without copying.
+// Nothing here decodes video. A relay needs five answers only: may a viewer
+// start here, does a frame start here, must parameter sets be put in front, how
+// large is the picture, and which numbers did the last packet carry. All of them
+// are in the first bytes of a payload, and are read without copying.
 //
 //   - [Parse] answers for one packet, without memory of the packets before it.
+//   - [Size] reads the size of the picture where a key frame begins.
 //   - [ParameterSets] remembers the sets of one source, for a viewer who joins
 //     or is switched at an IDR that comes without them.
 //   - [PictureIDs] rewrites VP8 and VP9 picture numbers so that a receiver sees

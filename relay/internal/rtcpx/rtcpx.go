@@ -16,7 +16,7 @@ const (
 	FormatAFB  = 15 // of TypePSFB: application layer feedback, as REMB
 )
 
-// Packet is one packet of a compound.
+// Packet is one packet of a compound, without padding.
 type Packet struct {
 	Type  uint8
 	Count uint8  // report count, or the format of a feedback message
@@ -32,7 +32,13 @@ func Next(b []byte) (p Packet, rest []byte, ok bool) {
 	if n < 8 || n > len(b) {
 		return Packet{}, nil, false
 	}
-	return Packet{Type: b[1], Count: b[0] & 0x1f, Body: b[4:n]}, b[n:], true
+	end := n
+	if b[0]&0x20 != 0 { // padding
+		if end -= int(b[n-1]); b[n-1] == 0 || end < 8 {
+			return Packet{}, nil, false
+		}
+	}
+	return Packet{Type: b[1], Count: b[0] & 0x1f, Body: b[4:end]}, b[n:], true
 }
 
 // MediaSSRC is the stream that a feedback message is about, 0 if it names none.

@@ -24,6 +24,8 @@ type AnswerParams struct {
 	Choices     []Choice      // from Publish or Play for the same offer
 	StreamID    string        // for Send: the msid of all sections, one word
 	Tracks      map[int]Track // for Send: by index of the m-section that flows
+
+	offering bool // see CounterOffer
 }
 
 // Track is what we send in one section.
@@ -81,10 +83,10 @@ func (p *AnswerParams) check(o *Offer) error {
 	if len(p.Choices) != len(o.Media) {
 		return fmt.Errorf("%d choices for %d sections", len(p.Choices), len(o.Media))
 	}
-	if p.Role != Recv && p.Role != Send {
+	if p.Role != Recv && p.Role != Send && p.Role != Both {
 		return errors.New("no role")
 	}
-	if p.Setup != Active && p.Setup != Passive {
+	if p.Setup != Active && p.Setup != Passive && !p.offering {
 		return errors.New("the answering setup must be active or passive")
 	}
 	if !isToken(p.Ufrag, minUfrag, maxUfrag) || !isToken(p.Pwd, minPwd, maxPwd) {
@@ -93,14 +95,14 @@ func (p *AnswerParams) check(o *Offer) error {
 	if !isToken(p.Fingerprint.Hash, 1, 32) || !isToken(p.Fingerprint.Value, 1, 255) {
 		return errors.New("no fingerprint")
 	}
-	if p.Role == Send && !isToken(p.StreamID, 1, 255) {
+	if p.Role != Recv && !isToken(p.StreamID, 1, 255) {
 		return errors.New("the stream id must be one word of visible ASCII")
 	}
 	for i, ch := range p.Choices {
 		if ch.Media != i || !ch.Reject && len(ch.Codecs) == 0 {
 			return fmt.Errorf("choice %d does not belong to section %d of the offer or has no codec", i, i)
 		}
-		if p.Role == Recv || !ch.Flows() {
+		if p.roleOf(ch) == Recv || !ch.Flows() {
 			continue
 		}
 		t, ok := p.Tracks[i]
@@ -124,7 +126,7 @@ func sessionLines(desc *sdp.SessionDescription, o *Offer, p AnswerParams) {
 	if o.ExtmapAllowMixed {
 		desc.WithPropertyAttribute("extmap-allow-mixed")
 	}
-	if p.Role == Send {
+	if p.Role != Recv {
 		desc.WithValueAttribute("msid-semantic", " WMS "+p.StreamID)
 	}
 	if p.Lite {
@@ -155,7 +157,15 @@ func confirmsRTX(c codec.Codec, ch Choice, p AnswerParams) bool {
 	if c.RTXPT == 0 {
 		return false
 	}
-	return p.Role == Recv || ch.Inactive || p.Tracks[ch.Media].RTXSSRC != 0
+	return p.roleOf(ch) != Send || ch.Inactive || p.Tracks[ch.Media].RTXSSRC != 0
+}
+
+// roleOf is what a section is for.
+func (p *AnswerParams) roleOf(ch Choice) Role {
+	if p.Role == Both {
+		return ch.Role
+	}
+	return p.Role
 }
 
 func formatsOf(ch Choice, p AnswerParams) []string {

@@ -17,10 +17,11 @@ const (
 // Role is what the gateway does with the media of a session.
 type Role uint8
 
-// Recv answers a publisher (WHIP), Send a viewer (WHEP).
+// Recv answers a publisher (WHIP), Send a viewer (WHEP), Both who is both.
 const (
 	Recv Role = iota + 1
 	Send
+	Both
 )
 
 // keptExtensions is the table of what is confirmed to whom. Simulcast would
@@ -28,6 +29,7 @@ const (
 var keptExtensions = map[Role][]string{
 	Recv: {TransportCCURI, MIDURI},
 	Send: {AbsSendTimeURI},
+	Both: {TransportCCURI, MIDURI, AbsSendTimeURI},
 }
 
 // honour reduces a codec's feedback to what the gateway acts on: a publisher
@@ -35,8 +37,8 @@ var keptExtensions = map[Role][]string{
 // where PLI is missing.
 func honour(r Role, c codec.Codec, twcc bool) codec.Codec {
 	c.FIR = c.FIR && !c.PLI
-	c.TransportCC = c.TransportCC && r == Recv && twcc
-	c.REMB = c.REMB && r == Send
+	c.TransportCC = c.TransportCC && r != Send && twcc
+	c.REMB = c.REMB && r != Recv
 	return c
 }
 

@@ -16,6 +16,9 @@ type Choice struct {
 	// honoured. Empty only if Reject is set.
 	Codecs []codec.Codec
 
+	Role Role          // what the section is for, where the session's Role is Both
+	Play []codec.Codec // the entries to play with, where that is not all of Codecs
+
 	Inactive bool // accepted on the transport, but no media flows
 	Reject   bool // answered with port 0
 
@@ -88,10 +91,23 @@ func describe(list []codec.Codec) string {
 	return strings.Join(names, ", ")
 }
 
+// use is what a payload type stands for. Sections of one bundle may share it
+// for the same (RFC 9143 section 9.1).
+type use struct {
+	media int
+	pt    uint8
+	rtx   bool
+	codec codec.Codec
+}
+
+func (u use) same(o use) bool {
+	return u.media == o.media || u.rtx == o.rtx && codec.Same(u.codec, o.codec)
+}
+
 // checkTransport refuses what one bundled transport cannot carry.
 func (o *Offer) checkTransport(choices []Choice) error {
 	accepted, outside := 0, 0
-	owner := map[uint8]int{}
+	owner := map[uint8]use{}
 	for _, ch := range choices {
 		if ch.Reject {
 			continue
@@ -105,13 +121,15 @@ func (o *Offer) checkTransport(choices []Choice) error {
 			outside++
 		}
 		for _, c := range ch.Codecs {
-			for _, pt := range []uint8{c.PT, c.RTXPT} {
-				if other, taken := owner[pt]; taken && other != ch.Media && (pt != 0 || pt == c.PT) {
-					return unacceptable("payload type %d means two codecs in one bundle: give each codec its own", pt)
+			uses := []use{{ch.Media, c.PT, false, c}}
+			if c.RTXPT != 0 {
+				uses = append(uses, use{ch.Media, c.RTXPT, true, c})
+			}
+			for _, u := range uses {
+				if other, taken := owner[u.pt]; taken && !u.same(other) {
+					return unacceptable("payload type %d means two codecs in one bundle: give each codec its own", u.pt)
 				}
-				if pt != 0 || pt == c.PT {
-					owner[pt] = ch.Media
-				}
+				owner[u.pt] = u
 			}
 		}
 	}

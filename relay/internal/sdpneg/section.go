@@ -61,8 +61,10 @@ func (w *section) direction() Direction {
 	switch {
 	case w.ch.Inactive:
 		return Inactive
-	case w.p.Role == Send:
+	case w.p.roleOf(w.ch) == Send:
 		return SendOnly
+	case w.p.roleOf(w.ch) == Both:
+		return SendRecv
 	}
 	return RecvOnly
 }
@@ -91,7 +93,7 @@ func (w *section) codec(c codec.Codec) {
 // track writes what we send: one stream, its SSRC and that of its
 // retransmissions (RFC 5576, RFC 8830).
 func (w *section) track() {
-	if w.p.Role != Send || !w.ch.Flows() {
+	if w.p.roleOf(w.ch) == Recv || !w.ch.Flows() {
 		return
 	}
 	t := w.p.Tracks[w.ch.Media]
@@ -101,7 +103,7 @@ func (w *section) track() {
 	w.line("msid", "%s %s", w.p.StreamID, t.ID)
 	ssrcs := []uint32{t.SSRC}
 	for _, c := range w.ch.Codecs {
-		if confirmsRTX(c, w.ch, w.p) {
+		if t.RTXSSRC != 0 && confirmsRTX(c, w.ch, w.p) {
 			ssrcs = append(ssrcs, t.RTXSSRC)
 			w.line("ssrc-group", "FID %d %d", t.SSRC, t.RTXSSRC)
 			break
