@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -18,6 +19,8 @@ import (
 //	GET    /wtn/sessions       the sessions, by their public ids
 //	DELETE /wtn/sessions/{id}  ends one session
 //	GET    /wtn/stats          the totals and the media sockets
+//	GET    /wtn/turn           the TURN server and who has an allocation
+//	POST   /wtn/turn           makes a TURN credential: {"user", "ttl" (seconds), "host"}
 //
 // It reads the living gateway and never a configuration: Caddy sets up the
 // admin API before the apps, and keeps it when they are refused.
@@ -47,10 +50,14 @@ func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
 		return adminGet(w, r, streamsOf(s.hub.Streams()))
 	case what == "sessions":
 		return adminGet(w, r, sessionsOf(s.hub.Sessions()))
+	case what == "turn" && r.Method == http.MethodPost:
+		return a.turnCredential(w, r, s)
+	case what == "turn":
+		return adminGet(w, r, s.turnView())
 	case what == "stats":
 		return adminGet(w, r, statsOf(s.hub.Stats(), s.media(), s.events.dropped.Load()))
 	}
-	return adminError(http.StatusNotFound, fmt.Errorf("%s does not exist: use /wtn/streams, /wtn/sessions or /wtn/stats", r.URL.Path))
+	return adminError(http.StatusNotFound, fmt.Errorf("%s does not exist: use /wtn/streams, /wtn/sessions, /wtn/turn or /wtn/stats", r.URL.Path))
 }
 
 // session ends one session.
@@ -67,6 +74,32 @@ func (a *Admin) session(w http.ResponseWriter, r *http.Request, s *state, id str
 		return adminError(http.StatusInternalServerError, err)
 	}
 	return nil
+}
+
+// turnCredential mints a credential, for a test with another client.
+func (a *Admin) turnCredential(w http.ResponseWriter, r *http.Request, s *state) error {
+	var want credentialRequest
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4<<10)).Decode(&want); err != nil {
+		return adminError(http.StatusBadRequest, fmt.Errorf("reading the request: %w", err))
+	}
+	if want.User == "" {
+		want.User = visitor()
+	}
+	if want.TTL <= 0 {
+		want.TTL = visitorTTL.Seconds()
+	}
+	c, err := s.turn.mint(want.User, time.Duration(want.TTL*float64(time.Second)))
+	switch {
+	case errors.Is(err, errTURNOff):
+		return adminError(http.StatusNotFound, err)
+	case err != nil:
+		return adminError(http.StatusBadRequest, err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(credentialJSON{
+		Username: c.Username, Credential: c.Password, TTL: c.TTL.Seconds(),
+		URLs: s.turn.urls(s.turn.live.Load(), want.Host),
+	})
 }
 
 func adminGet(w http.ResponseWriter, r *http.Request, v any) error {

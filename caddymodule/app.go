@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/talwtn/caddy-wtn/relay"
 )
@@ -57,6 +58,13 @@ type App struct {
 
 	// How much this server takes on.
 	Limits *Limits `json:"limits,omitempty"`
+
+	// The relay for clients whose network blocks the media ports. Default: on.
+	TURN *TURN `json:"turn,omitempty"`
+
+	// STUN and TURN servers of your own that clients are told of, beside the
+	// TURN server of the gateway or, if that is off, instead of it.
+	ICEServers []ICEServer `json:"ice_servers,omitempty"`
 
 	state *state      // nil until the reference is taken
 	gen   *generation // what Start applies
@@ -124,13 +132,35 @@ func (a *App) Provision(ctx caddy.Context) error {
 		logger: ctx.Logger(),
 		target: &eventTarget{ctx: ctx, app: events.(*caddyevents.App)},
 	}
+	if err := a.provisionTURN(ctx); err != nil {
+		return err
+	}
 	if a.state, err = takeState(a.gen.logger); err != nil {
 		return err
 	}
-	if err := ctx.GetMetricsRegistry().Register(a.state.metrics); err != nil {
-		return fmt.Errorf("registering the wtn metrics: %w", err)
+	for _, c := range []prometheus.Collector{a.state.metrics, &turnCollector{a.state.turn}} {
+		if err := ctx.GetMetricsRegistry().Register(c); err != nil {
+			return fmt.Errorf("registering the wtn metrics: %w", err)
+		}
 	}
 	return nil
+}
+
+// provisionTURN checks what concerns TURN and prepares its certificates.
+func (a *App) provisionTURN(ctx caddy.Context) (err error) {
+	if len(a.ICEServers) > maxICEServers {
+		return fmt.Errorf("%d ice_server entries are too many: use at most %d, clients are slow with long lists", len(a.ICEServers), maxICEServers)
+	}
+	for _, s := range a.ICEServers {
+		if s, err = s.resolve(); err != nil {
+			return err
+		}
+		a.gen.ice = append(a.gen.ice, s)
+	}
+	if a.gen.turn, err = a.TURN.settings(); err != nil || a.gen.turn == nil {
+		return err
+	}
+	return a.gen.turn.provisionTLS(ctx)
 }
 
 // Validate reports settings that are out of range.
@@ -138,10 +168,17 @@ func (a *App) Validate() error {
 	return a.gen.config.Validate()
 }
 
-// Start binds the media sockets that are not open yet. The settings come into
+// Start binds the sockets that are not open yet. The settings come into
 // force as soon as Caddy stops the configuration before this one, so that a
 // reload which another app refuses has changed nothing.
 func (a *App) Start() error {
+	ctx := a.gen.target.ctx
+	a.state.turn.resolveSecret(ctx, a.gen.turn, ctx.Storage(), a.gen.logger)
+	if t := a.gen.turn; t != nil && t.tls != nil {
+		if err := t.tls.manage(); err != nil {
+			return fmt.Errorf("certificates of the turn hosts: %w", err)
+		}
+	}
 	return a.state.activate(a.gen)
 }
 

@@ -21,7 +21,7 @@ func parseAppOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	return httpcaddyfile.App{Name: "wtn", Value: caddyconfig.JSON(app, nil)}, nil
 }
 
-const appOptions = "media, public_address, interfaces, allow_addresses, deny_addresses, timeouts, gop_cache, limits"
+const appOptions = "media, public_address, interfaces, allow_addresses, deny_addresses, timeouts, gop_cache, limits, turn, ice_server"
 
 // UnmarshalCaddyfile sets up the app from the global option:
 //
@@ -44,6 +44,22 @@ const appOptions = "media, public_address, interfaces, allow_addresses, deny_add
 //			subscribers_per_stream <count>
 //			busy                   <share>
 //		}
+//		turn off
+//		turn {
+//			listen          <network address...>
+//			host            <name or ip...>
+//			secret          <secret>
+//			previous_secret <secret...>
+//			quota           <allocations per session>
+//			bandwidth       <bits per second, as 8M>
+//			realm           <realm>
+//		}
+//		ice_server <url...> {
+//			username   <name>
+//			credential <password>
+//			secret     <secret>
+//			ttl        <duration>
+//		}
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
@@ -52,6 +68,9 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if d.Val() == "ice_server" { // the one that may be given several times
+			seen[d.Val()] = false
+		}
 		if err := once(d, seen); err != nil {
 			return err
 		}
@@ -82,6 +101,13 @@ func (a *App) unmarshalOption(d *caddyfile.Dispenser) (err error) {
 	case "limits":
 		a.Limits = new(Limits)
 		err = a.Limits.unmarshal(d)
+	case "turn":
+		a.TURN = new(TURN)
+		err = a.TURN.unmarshal(d)
+	case "ice_server":
+		var s ICEServer
+		err = s.unmarshal(d)
+		a.ICEServers = append(a.ICEServers, s)
 	default:
 		err = unknownOption(d, "wtn", appOptions)
 	}

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -66,7 +67,7 @@ func prefixOf(d *caddyfile.Dispenser, matchers caddy.ModuleMap) (string, error) 
 	return prefix, nil
 }
 
-const handlerOptions = "prefix, console, publish, play, codecs"
+const handlerOptions = "prefix, console, publish, play, codecs, streams, max_viewers, hold, counter_offer, strict_etags, rate_limit, " + accessOptions
 
 // UnmarshalCaddyfile sets up the handler:
 //
@@ -79,6 +80,16 @@ const handlerOptions = "prefix, console, publish, play, codecs"
 //		publish on|off
 //		play    on|off
 //		codecs  <name...>
+//		streams <pattern...>
+//		max_viewers <n>
+//		hold
+//		counter_offer
+//		strict_etags
+//		rate_limit <posts per second> [<burst>]
+//		auth    [publish|play] <method> [<args...>] [{ ... }]
+//		query_token <name>
+//		bare_token
+//		strict_sessions
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
@@ -87,6 +98,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if d.Val() == "auth" { // once for each action
+			seen["auth"] = false
+		}
 		if err := once(d, seen); err != nil {
 			return err
 		}
@@ -109,6 +123,20 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser) (err error) {
 		h.Play, err = onOff(d)
 	case "codecs":
 		h.Codecs, err = values(d)
+	case "streams":
+		h.Streams, err = values(d)
+	case "max_viewers":
+		h.MaxViewers, err = countOption(d)
+	case "hold":
+		h.Hold, err = flagOption(d)
+	case "counter_offer":
+		h.CounterOffer, err = flagOption(d)
+	case "strict_etags":
+		h.StrictETags, err = flagOption(d)
+	case "rate_limit":
+		err = h.unmarshalRate(d)
+	case "auth", "query_token", "bare_token", "strict_sessions":
+		err = h.Access.UnmarshalCaddyfile(d)
 	default:
 		err = unknownOption(d, "wtn", handlerOptions)
 	}
@@ -150,4 +178,37 @@ func (h *Handler) unmarshalConsole(d *caddyfile.Dispenser) (err error) {
 		err = d.Err("console needs on or off, or a block with streams on|off")
 	}
 	return err
+}
+
+// countOption is a whole number above 0.
+func countOption(d *caddyfile.Dispenser) (int, error) {
+	name := d.Val()
+	v, err := value(d)
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 1 {
+		return 0, d.Errf("%s is %q: use a whole number above 0", name, v)
+	}
+	return n, nil
+}
+
+func (h *Handler) unmarshalRate(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) < 1 || len(args) > 2 {
+		return d.ArgErr()
+	}
+	l := new(RateLimit)
+	var err error
+	if l.Rate, err = strconv.ParseFloat(args[0], 64); err != nil {
+		return d.Errf("rate_limit is %q: use a number of offers a second, as in 5 or 0.2", args[0])
+	}
+	if len(args) == 2 {
+		if l.Burst, err = strconv.Atoi(args[1]); err != nil {
+			return d.Errf("the burst of rate_limit is %q: use a whole number", args[1])
+		}
+	}
+	h.RateLimit = l
+	return l.validate()
 }

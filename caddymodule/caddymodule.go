@@ -10,6 +10,7 @@ func init() {
 	caddy.RegisterModule(App{})
 	caddy.RegisterModule(Handler{})
 	caddy.RegisterModule(Admin{})
+	caddy.RegisterModule(ListenerWrapper{})
 
 	httpcaddyfile.RegisterGlobalOption("wtn", parseAppOption)
 	httpcaddyfile.RegisterDirective("wtn", parseHandlerDirective)

@@ -29,9 +29,26 @@ func (x *exchange) options() {
 	h.Set("Access-Control-Allow-Headers", corsHeaders)
 	h.Set("Access-Control-Max-Age", corsMaxAge)
 	h.Set("Allow", x.route.allow())
-	if x.route.methods[http.MethodPost] != nil {
+	switch post := x.route.methods[http.MethodPost] != nil; {
+	case post && x.route.endpoint:
 		h.Set("Accept-Post", sdpType)
+	case post:
+		h.Set("Accept-Post", jsonType)
+	}
+	if x.route.methods[http.MethodPatch] != nil {
+		h.Set("Accept-Patch", fragmentType)
+	}
+	if x.route.endpoint && !preflight(x.r) {
+		if _, err := x.h.authorize(x.r, x.route.action, x.stream); err == nil {
+			x.iceServers("")
+		}
 	}
 	h.Set("Content-Length", "0")
 	x.w.WriteHeader(http.StatusOK)
+}
+
+// preflight reports whether a browser asks on behalf of a page. It carries no
+// credentials and gets none (RFC 9725 section 4.6).
+func preflight(r *http.Request) bool {
+	return r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
 }

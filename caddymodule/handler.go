@@ -19,18 +19,23 @@ import (
 //	POST   whep/{stream}        play (WHEP)
 //	POST   pub/{app}/{stream}   publish (WTN)
 //	POST   sub/{app}/{stream}   play (WTN)
-//	DELETE session/...          end a session, at the URL the POST returned
+//	POST   webrtc/pub-sub/{app}/{stream}/{other}   both on one connection (WTN)
+//	PATCH  session/...          candidates and ICE restart, at the URL the POST returned
+//	DELETE session/...          end a session
+//	POST   session/.../events   an event stream for a player (WHEP core extensions)
+//	POST   session/.../layer    choose what to play (WHEP core extensions)
+//	POST   session/wtn/...      mute (WTN)
 //	GET    /                    the console: a page to publish, play and watch
 //
 // and passes everything else on to the next handler. All of them work on the
 // same streams: pub/a/b and whep/a/b meet on the stream a/b. Who may do what is
-// decided by handlers in front of this one, such as `basic_auth` or
-// `forward_auth`; let OPTIONS pass there, since browsers send it without
-// credentials.
+// decided by `publish_auth` and `play_auth`, and by handlers in front of this
+// one, such as `basic_auth` or `forward_auth`; let OPTIONS pass there, since
+// browsers send it without credentials.
 //
 // For logs and other handlers it sets the variables `wtn_stream`, `wtn_action`
-// (publish, play, session, streams) and `wtn_session` (the public id), as in
-// `{http.vars.wtn_stream}`.
+// (publish, play, session, streams), `wtn_session` (the public id) and
+// `wtn_principal` (who authorisation found), as in `{http.vars.wtn_stream}`.
 type Handler struct {
 	// The path everything is under, without a slash at the end. In a Caddyfile
 	// it is taken from the path matcher: `wtn /live/*` is the prefix `/live`.
@@ -58,14 +63,52 @@ type Handler struct {
 	// supported.
 	Codecs []string `json:"codecs,omitempty"`
 
-	gateway gateway
-	logger  *zap.Logger
+	// The streams that exist here, as patterns in which * stands for anything
+	// but a slash, as in app/*. All others are 404. Default: all.
+	Streams []string `json:"streams,omitempty"`
+
+	// Viewers of one stream at the same time, of those who come through this
+	// handler. Default: no limit beside that of the app.
+	MaxViewers int `json:"max_viewers,omitempty"`
+
+	// Whether viewers of a stream that nobody publishes are let in and wait for
+	// its publisher, instead of being told 409 and to come again. A viewer who
+	// cannot play what the publisher then sends is ended. Default: false.
+	Hold bool `json:"hold,omitempty"`
+
+	// Whether a player that posts an empty body to whep is made an offer (406)
+	// to answer with PATCH, instead of being told that its own is missing (400).
+	// Default: false.
+	CounterOffer bool `json:"counter_offer,omitempty"`
+
+	// Whether PATCH needs If-Match even for candidates, as RFC 9725 has it.
+	// Several clients do not send it. Default: false.
+	StrictETags bool `json:"strict_etags,omitempty"`
+
+	// How many offers one client address may make; more are told 429.
+	// Default: no limit.
+	RateLimit *RateLimit `json:"rate_limit,omitempty"`
+
+	Access
+
+	gateway    gateway
+	iceServers func(session, host string) []string // Link values; nil: none
+	clients    *clientLimits
+	stopping   context.Context // done when the server shuts down or the configuration goes
+	stop       context.CancelFunc
+	leases     *leases
+	logger     *zap.Logger
 }
 
 // gateway is what the handler needs of the hub.
 type gateway interface {
 	Publish(context.Context, relay.OfferRequest) (*relay.Answer, error)
 	Subscribe(context.Context, relay.OfferRequest) (*relay.Answer, error)
+	PubSub(ctx context.Context, pub, sub relay.OfferRequest) (*relay.Answer, error)
+	Counter(ctx context.Context, r relay.OfferRequest, note any) (*relay.CounterOffer, error)
+	CounterOffer(secret string) (*relay.CounterOffer, error)
+	Accept(c *relay.CounterOffer, answer []byte) (*relay.Session, error)
+	Withdraw(c *relay.CounterOffer) bool
 	Session(secret string) (*relay.Session, error)
 	EndSession(secret string, r relay.Reason) (*relay.Session, error)
 	Streams() []relay.StreamStats
@@ -83,8 +126,15 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.gateway = app.(*App).state.hub
+	h.leases = app.(*App).state.leases
+	h.iceServers = iceServerLinks
 	h.logger = ctx.Logger()
-	return nil
+	h.clients = newClientLimits(h.RateLimit)
+	h.stopping, h.stop = context.WithCancel(ctx)
+	if srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		srv.RegisterOnShutdown(h.stop)
+	}
+	return h.Access.provision(ctx)
 }
 
 // Validate checks the prefix and the codec names.
@@ -96,6 +146,20 @@ func (h *Handler) Validate() error {
 		if c == "" {
 			return errors.New("codecs holds an empty name: use names such as H264 or opus")
 		}
+	}
+	if h.MaxViewers < 0 {
+		return errors.New("max_viewers is below 0: leave it out for no limit")
+	}
+	if err := validatePatterns(h.Streams); err != nil {
+		return err
+	}
+	return h.RateLimit.validate()
+}
+
+// Cleanup ends the event streams that players read through this handler.
+func (h *Handler) Cleanup() error {
+	if h.stop != nil {
+		h.stop()
 	}
 	return nil
 }
@@ -110,7 +174,9 @@ type exchange struct {
 	face  face
 
 	stream string // of endpoints
+	played string // the other stream of a pub-sub endpoint
 	secret string // of sessions
+	events string // id of an event stream
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
@@ -174,6 +240,9 @@ func (x *exchange) fail(err error) error {
 		x.h.logger.Error("request failed", zap.String("action", x.route.action), zap.String("stream", x.stream), zap.Error(err))
 	}
 	x.note("wtn_error", p.slug)
+	if c := challenge(x.face, err); c != "" {
+		x.w.Header().Set("WWW-Authenticate", c)
+	}
 	x.face.write(x.w, p, detail)
 	return nil
 }
@@ -185,7 +254,7 @@ func (x *exchange) note(name, value string) {
 		caddyhttp.SetVar(ctx, name, value)
 	}
 	if extra, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
-		extra.Add(zap.String(name, value))
+		extra.Set(zap.String(name, value))
 	}
 }
 
@@ -211,6 +280,7 @@ func cutPrefix(path, prefix string) (rest string, ok bool) {
 var (
 	_ caddy.Provisioner           = (*Handler)(nil)
 	_ caddy.Validator             = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 	_ gateway                     = (*relay.Hub)(nil)
 )

@@ -38,6 +38,22 @@ func (f *fakeGateway) Subscribe(_ context.Context, r relay.OfferRequest) (*relay
 	return nil, f.err
 }
 
+func (f *fakeGateway) PubSub(_ context.Context, pub, _ relay.OfferRequest) (*relay.Answer, error) {
+	f.got, f.role = pub, relay.RolePublish
+	return nil, f.err
+}
+
+func (f *fakeGateway) Counter(context.Context, relay.OfferRequest, any) (*relay.CounterOffer, error) {
+	return nil, f.err
+}
+
+func (f *fakeGateway) CounterOffer(string) (*relay.CounterOffer, error) {
+	return nil, relay.ErrSessionNotFound
+}
+
+func (f *fakeGateway) Accept(*relay.CounterOffer, []byte) (*relay.Session, error) { return nil, f.err }
+func (f *fakeGateway) Withdraw(*relay.CounterOffer) bool                          { return false }
+
 func (f *fakeGateway) Session(string) (*relay.Session, error) { return nil, relay.ErrSessionNotFound }
 func (f *fakeGateway) EndSession(string, relay.Reason) (*relay.Session, error) {
 	return nil, relay.ErrSessionNotFound
@@ -89,7 +105,15 @@ func TestRouting(t *testing.T) {
 		{"POST", "/pub/a/b/c", Handler{}, 404, "", "publish"},
 		{"POST", "/whipx/room1", Handler{}, 418, "", nil},
 		{"POST", "/", Handler{}, 418, "", nil},
-		{"POST", "/webrtc/pub-sub/a/b/c", Handler{}, 418, "", nil},
+		{"POST", "/webrtc/pub-sub/a/b/c", Handler{}, 409, "a/b", "publish"},
+		{"POST", "/webrtc/pub-sub/a/b", Handler{}, 404, "", "publish"},
+		{"POST", "/webrtc/pub-sub/a/b/c/d", Handler{}, 404, "", "publish"},
+		{"POST", "/webrtc/other/a/b/c", Handler{}, 404, "", "publish"},
+		{"POST", "/webrtc/pub-sub/a/b/c", Handler{Play: &off}, 403, "", "publish"},
+		{"POST", "/webrtc/pub-sub/a/b/c", Handler{Publish: &off}, 403, "", "publish"},
+		{"POST", "/webrtc/pub-sub/a/b/c", Handler{Streams: []string{"a/b"}}, 404, "", "publish"},
+		{"POST", "/webrtc/pub-sub/a/b/c?SubMuteVideo=1&PubMuteAudio=maybe", Handler{}, 400, "", "publish"},
+		{"PATCH", "/webrtc/pub-sub/a/b/c", Handler{}, 405, "", "publish"},
 		{"POST", "/whip/room1", Handler{Publish: &off}, 403, "", "publish"},
 		{"POST", "/pub/app/room1", Handler{Publish: &off}, 403, "", "publish"},
 		{"POST", "/whep/room1", Handler{Publish: &off}, 409, "room1", "play"},
@@ -100,7 +124,27 @@ func TestRouting(t *testing.T) {
 		{"PUT", "/whip/room1", Handler{}, 405, "", "publish"},
 		{"PATCH", "/whip/room1", Handler{}, 405, "", "publish"},
 		{"DELETE", "/whep/room1", Handler{}, 405, "", "play"},
-		{"PATCH", "/session/abc", Handler{}, 405, "", "session"},
+		{"PATCH", "/session/abc", Handler{}, 404, "", "session"},
+		{"POST", "/session/wtn/abc", Handler{}, 404, "", "session"},
+		{"PATCH", "/session/wtn/abc", Handler{}, 404, "", "session"},
+		{"POST", "/session/abc/events", Handler{}, 404, "", "session"},
+		{"GET", "/session/abc/events", Handler{}, 405, "", "session"},
+		{"GET", "/session/abc/events/x", Handler{}, 404, "", "session"},
+		{"DELETE", "/session/abc/events/x", Handler{}, 404, "", "session"},
+		{"POST", "/session/abc/events/x", Handler{}, 405, "", "session"},
+		{"GET", "/session/abc/events/x/y", Handler{}, 404, "", "session"},
+		{"GET", "/session/abc/events/", Handler{}, 404, "", "session"},
+		{"POST", "/session/abc/layer", Handler{}, 404, "", "session"},
+		{"POST", "/session/wtn/abc/layer", Handler{}, 404, "", "session"},
+		{"DELETE", "/session/abc/layer", Handler{}, 405, "", "session"},
+		{"POST", "/whip/room1", Handler{Streams: []string{"app/*", "lobby"}}, 404, "", "publish"},
+		{"POST", "/whep/lobby", Handler{Streams: []string{"app/*", "lobby"}}, 409, "lobby", "play"},
+		{"POST", "/sub/app/x", Handler{Streams: []string{"app/*", "lobby"}}, 409, "app/x", "play"},
+		{"POST", "/whep/app/x/y", Handler{Streams: []string{"app/*", "lobby"}}, 404, "", "play"},
+		{"GET", "/whep/other", Handler{Streams: []string{"app/*", "lobby"}}, 404, "", "play"},
+		{"POST", "/sub/app/x?MuteAudio=perhaps", Handler{}, 400, "", "play"},
+		{"POST", "/sub/app/x?RID=h", Handler{}, 400, "", "play"},
+		{"POST", "/whep/app/x?RID=h", Handler{}, 409, "app/x", "play"},
 		{"POST", "/session/abc", Handler{}, 405, "", "session"},
 		{"DELETE", "/session/abc", Handler{}, 404, "", "session"},
 		{"GET", "/session/abc", Handler{}, 404, "", "session"},
@@ -327,7 +371,7 @@ func TestCORS(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	w, _, _ = call(t, h, httptest.NewRequest(http.MethodOptions, "/session/x", nil))
-	if w.Header().Get("Accept-Post") != "" || w.Header().Get("Allow") != "DELETE, GET, HEAD, OPTIONS" {
+	if w.Header().Get("Accept-Post") != "" || w.Header().Get("Accept-Patch") != "application/trickle-ice-sdpfrag" || w.Header().Get("Allow") != "DELETE, GET, HEAD, OPTIONS, PATCH" {
 		t.Errorf("session options: %v", w.Header())
 	}
 }

@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 	for _, v := range []string{"XDG_DATA_HOME", "XDG_CONFIG_HOME"} {
 		os.Setenv(v, filepath.Join(dir, v))
 	}
+	makeTestCA(dir)
 	caddy.RegisterModule(refusingApp{})
 	caddy.RegisterModule(eventTap{})
 	httpcaddyfile.RegisterGlobalOption("wtn_test_refuse", func(d *caddyfile.Dispenser, _ any) (any, error) {

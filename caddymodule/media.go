@@ -79,6 +79,7 @@ type mediaSocket struct {
 	ln     net.Listener   // TCP
 	refs   int
 	served bool // the hub takes new sessions here
+	ceded  bool // the hub has it, and closes it
 }
 
 // openMedia binds exclusively. Caddy's own listeners share their port with any
@@ -112,10 +113,18 @@ func bindAdvice(m mediaAddress, err error) string {
 	return "choose another address with the media option of the wtn app"
 }
 
-// serve hands the socket to the hub.
+// serve hands the socket to the hub. A retired one may have been closed, with
+// its last session, since it was found open: then it is opened again.
 func (s *mediaSocket) serve(h *relay.Hub) error {
 	if s.served {
 		return nil
+	}
+	if !s.open() {
+		again, err := openMedia(s.addr)
+		if err != nil {
+			return err
+		}
+		s.pc, s.ln = again.pc, again.ln
 	}
 	var err error
 	if s.pc != nil {
@@ -126,7 +135,7 @@ func (s *mediaSocket) serve(h *relay.Hub) error {
 	if err != nil {
 		return fmt.Errorf("serving media socket %s: %w", s.addr, err)
 	}
-	s.served = true
+	s.served, s.ceded = true, true
 	return nil
 }
 
@@ -134,8 +143,9 @@ func (s *mediaSocket) serve(h *relay.Hub) error {
 // hub never served is closed here.
 func (s *mediaSocket) retire(h *relay.Hub) {
 	switch {
-	case !s.served:
+	case !s.served && !s.ceded:
 		s.close()
+	case !s.served: // retired once already, and not put back to use since
 	case s.pc != nil:
 		h.RetireUDP(s.pc)
 	default:

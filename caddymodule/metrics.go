@@ -88,4 +88,59 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-var _ prometheus.Collector = (*collector)(nil)
+// turnCollector tells Prometheus about the TURN server, once there is one.
+// Its labels are the transports and the reasons the server has.
+type turnCollector struct{ pool *turnPool }
+
+var (
+	turnLiveDesc     = desc("turn_allocations", "TURN allocations that exist now.", "transport")
+	turnMadeDesc     = desc("turn_allocations_total", "TURN allocations that were made.")
+	turnConnsDesc    = desc("turn_connections", "TCP and TLS connections of TURN clients.")
+	turnPacketsDesc  = desc("turn_packets_total", "Packets relayed for TURN clients: in is from clients.", "direction")
+	turnBytesDesc    = desc("turn_bytes_total", "Bytes relayed for TURN clients: in is from clients.", "direction")
+	turnRejectedDesc = desc("turn_rejected_total", "Requests and connections the TURN server refused.", "reason")
+	turnDroppedDesc  = desc("turn_dropped_packets_total", "Relayed packets the TURN server dropped.", "reason")
+)
+
+// Describe implements prometheus.Collector.
+func (*turnCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{turnLiveDesc, turnMadeDesc, turnConnsDesc, turnPacketsDesc, turnBytesDesc, turnRejectedDesc, turnDroppedDesc} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *turnCollector) Collect(ch chan<- prometheus.Metric) {
+	server := c.pool.server.Load()
+	if server == nil {
+		return
+	}
+	s := server.Stats()
+	gauge := func(d *prometheus.Desc, v int, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), labels...)
+	}
+	count := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	for transport, n := range s.Allocations {
+		gauge(turnLiveDesc, n, transport)
+	}
+	gauge(turnConnsDesc, s.Connections)
+	count(turnMadeDesc, s.AllocationsTotal)
+	count(turnPacketsDesc, s.Traffic.PacketsIn, "in")
+	count(turnPacketsDesc, s.Traffic.PacketsOut, "out")
+	count(turnBytesDesc, s.Traffic.BytesIn, "in")
+	count(turnBytesDesc, s.Traffic.BytesOut, "out")
+	for reason, n := range s.Rejected {
+		count(turnRejectedDesc, n, reason)
+	}
+	for reason, n := range s.Dropped {
+		count(turnDroppedDesc, n, reason)
+	}
+}
+
+// Interface guards.
+var (
+	_ prometheus.Collector = (*collector)(nil)
+	_ prometheus.Collector = (*turnCollector)(nil)
+)

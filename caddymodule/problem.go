@@ -12,9 +12,10 @@ import (
 // Errors of the HTTP side, beside those of the relay.
 var (
 	errMediaType  = errors.New("the body must be an SDP offer: send it with Content-Type: application/sdp")
-	errTooLarge   = errors.New("the SDP offer is larger than 64 KiB: send fewer codecs or candidates")
+	errTooLarge   = errors.New("the body is too large: an SDP offer may have 64 KiB, a trickle-ICE fragment 8 KiB, JSON 4 KiB")
 	errBody       = errors.New("the body could not be read to its end: send the request again")
 	errNoStream   = errors.New("the path names no stream: append its name, for example whip/room1, or pub/app/room1 for the WTN form")
+	errNotServed  = errors.New("this stream does not exist here")
 	errNoResource = errors.New("nothing is here: session URLs are used exactly as the Location header gave them")
 	errMethod     = errors.New("this URL does not take that method: see the Allow header")
 	errNoPublish  = errors.New("publishing is switched off at this address")
@@ -46,9 +47,27 @@ var problems = []struct {
 	{relay.ErrOverloaded, problem{"overloaded", "At capacity", http.StatusServiceUnavailable, 5, 0, "Service Temporarily Unavailable"}},
 	{relay.ErrNotReady, problem{"not-ready", "Not accepting sessions", http.StatusServiceUnavailable, 2, 0, "Service Temporarily Unavailable"}},
 	{errMediaType, problem{"media-type", "Unsupported media type", http.StatusUnsupportedMediaType, 0, 0, "Content-Type Illegal"}},
-	{errTooLarge, problem{"too-large", "Offer too large", http.StatusRequestEntityTooLarge, 0, 0, "Request Entity Too Large"}},
+	{errTooLarge, problem{"too-large", "Body too large", http.StatusRequestEntityTooLarge, 0, 0, "Request Entity Too Large"}},
 	{errBody, problem{"body", "Incomplete request body", http.StatusBadRequest, 0, 0, "Unknown Request"}},
 	{errNoStream, problem{"not-found", "Not found", http.StatusNotFound, 0, 0, "Not Found"}},
+	{errNotServed, problem{"not-found", "Not found", http.StatusNotFound, 0, 0, "Not Found"}},
+	{errFragmentType, problem{"media-type", "Unsupported media type", http.StatusUnsupportedMediaType, 0, 0, "Content-Type Illegal"}},
+	{relay.ErrFragment, problem{"malformed-fragment", "Malformed trickle-ICE fragment", http.StatusBadRequest, 0, 0, "Unknown Request"}},
+	{relay.ErrFragmentSize, problem{"too-large", "Fragment too large", http.StatusRequestEntityTooLarge, 0, 0, "Request Entity Too Large"}},
+	{relay.ErrNoPrecondition, problem{"precondition-required", "Precondition required", http.StatusPreconditionRequired, 0, 0, "Precondition Required"}},
+	{relay.ErrPrecondition, problem{"precondition-failed", "Precondition failed", http.StatusPreconditionFailed, 0, 0, "Precondition Failed"}},
+	{errAnswerType, problem{"media-type", "Unsupported media type", http.StatusUnsupportedMediaType, 0, 0, "Content-Type Illegal"}},
+	{errUnanswered, problem{"unanswered", "The offer is not answered yet", http.StatusConflict, 0, 0, "Unknown Request"}},
+	{errJSONType, problem{"media-type", "Unsupported media type", http.StatusUnsupportedMediaType, 0, 0, "Content-Type Illegal"}},
+	{errJSON, problem{"malformed-json", "Malformed JSON", http.StatusBadRequest, 0, 0, "Unknown Request"}},
+	{errQuery, problem{"query", "Invalid query parameter", http.StatusBadRequest, 0, 0, "Unknown Request"}},
+	{errInvalidRID, problem{"layer", "No such layer", http.StatusBadRequest, 0, 0, "Invalid RID"}},
+	{errNoLayer, problem{"layer", "No such layer", http.StatusNotFound, 0, 0, "Not Found"}},
+	{errEventsBody, problem{"malformed-json", "Malformed JSON", http.StatusBadRequest, 0, 0, "Unknown Request"}},
+	{relay.ErrEventName, problem{"event", "No such event", http.StatusBadRequest, 0, 0, "Unknown Request"}},
+	{relay.ErrEventStreams, problem{"limit", "Limit reached", http.StatusTooManyRequests, 10, 0, "Service Temporarily Unavailable"}},
+	{relay.ErrEventsNotFound, problem{"not-found", "Not found", http.StatusNotFound, 0, 0, "Not Found"}},
+	{errRate, problem{"rate", "Too many requests", http.StatusTooManyRequests, 1, 0, "Too Many Requests"}},
 	{errNoResource, problem{"not-found", "Not found", http.StatusNotFound, 0, 0, "Not Found"}},
 	{errMethod, problem{"method", "Method not allowed", http.StatusMethodNotAllowed, 0, 0, "Method Not Allowed"}},
 	{errNoPublish, problem{"publish-off", "Publishing is off", http.StatusForbidden, 0, 0, "Forbidden"}},
@@ -76,8 +95,15 @@ func problemOf(err error) (p problem, detail string, known bool) {
 	}
 	for _, e := range problems {
 		if errors.Is(err, e.err) {
-			return e.problem, e.err.Error(), true
+			detail = e.err.Error()
+			if e.err == relay.ErrFragment || e.err == relay.ErrFragmentSize { // says what is wrong, in our words
+				detail = err.Error()
+			}
+			return e.problem, detail, true
 		}
+	}
+	if p, detail, ok := authProblem(err); ok {
+		return p, detail, true
 	}
 	return internalError, internalDetail, false
 }

@@ -2,13 +2,9 @@ package caddymodule
 
 import (
 	"errors"
-	"io"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/talwtn/caddy-wtn/relay"
 )
@@ -24,6 +20,8 @@ type route struct {
 	face    face
 	parse   func(x *exchange, tail string) error // reads the rest of the path into x
 	methods map[string]func(*exchange) error     // OPTIONS comes by itself
+
+	endpoint bool // takes offers
 }
 
 // consoleRoute is the console's data; its files are not in the table.
@@ -42,6 +40,7 @@ var routes = map[string]*route{
 	"whep":    endpoint(relay.RoleSubscribe, faceProblem, parseStream),
 	"pub":     endpoint(relay.RolePublish, faceWTN, parseAppStream),
 	"sub":     endpoint(relay.RoleSubscribe, faceWTN, parseAppStream),
+	"webrtc":  pubSubRoute,
 	"session": sessionRoute,
 	"console": consoleRoute,
 }
@@ -52,6 +51,19 @@ var sessionRoute = &route{
 	methods: map[string]func(*exchange) error{
 		http.MethodGet:    (*exchange).checkSession,
 		http.MethodHead:   (*exchange).checkSession,
+		http.MethodPatch:  (*exchange).patch,
+		http.MethodDelete: (*exchange).endSession,
+	},
+}
+
+// wtnSessionRoute is a session as WTN has it.
+var wtnSessionRoute = &route{
+	action: "session",
+	methods: map[string]func(*exchange) error{
+		http.MethodGet:    (*exchange).checkSession,
+		http.MethodHead:   (*exchange).checkSession,
+		http.MethodPost:   (*exchange).configure,
+		http.MethodPatch:  (*exchange).patch,
 		http.MethodDelete: (*exchange).endSession,
 	},
 }
@@ -64,9 +76,10 @@ func endpoint(role relay.Role, f face, parse func(*exchange, string) error) *rou
 	}
 	get := func(x *exchange) error { return x.checkEndpoint(role) }
 	return &route{
-		action: action,
-		face:   f,
-		parse:  parse,
+		action:   action,
+		face:     f,
+		parse:    parse,
+		endpoint: true,
 		methods: map[string]func(*exchange) error{
 			http.MethodPost: func(x *exchange) error { return x.offer(role) },
 			http.MethodGet:  get,
@@ -104,15 +117,28 @@ func parseAppStream(x *exchange, tail string) error {
 }
 
 // parseSession reads session/{secret} and session/wtn/{secret}: the URL carries
-// the face, because an ended session is not there any more to tell it.
+// the face, because an ended session is not there any more to tell it. The
+// extensions of a session are below its URL.
 func parseSession(x *exchange, tail string) error {
 	if secret, ok := strings.CutPrefix(tail, "wtn/"); ok {
-		x.face, tail = faceWTN, secret
+		x.face, x.route, tail = faceWTN, wtnSessionRoute, secret
 	}
-	if tail == "" || strings.Contains(tail, "/") {
+	secret, below, deep := strings.Cut(tail, "/")
+	x.secret = secret
+	id, isEvents := strings.CutPrefix(below, "events/")
+	switch {
+	case secret == "" || deep && x.face == faceWTN:
+		return errNoResource
+	case !deep:
+	case below == "events":
+		x.route = eventsRoute
+	case below == "layer":
+		x.route = layerRoute
+	case isEvents && id != "" && !strings.Contains(id, "/"):
+		x.route, x.events = eventStreamRoute, id
+	default:
 		return errNoResource
 	}
-	x.secret = tail
 	return nil
 }
 
@@ -125,6 +151,9 @@ func parseConsole(_ *exchange, tail string) error {
 
 // permitted reports whether this side of the gateway is switched on here.
 func (x *exchange) permitted(role relay.Role) error {
+	if !x.h.serves(x.stream) || x.played != "" && !x.h.serves(x.played) {
+		return errNotServed
+	}
 	if role == relay.RolePublish && !x.h.on(x.h.Publish) {
 		return errNoPublish
 	}
@@ -139,63 +168,85 @@ func (x *exchange) offer(role relay.Role) error {
 	if err := x.permitted(role); err != nil {
 		return err
 	}
-	body, err := x.readOffer()
+	if !x.h.clients.allow(clientAddr(x.r)) {
+		return errRate
+	}
+	grant, err := x.h.authorize(x.r, x.route.action, x.stream)
 	if err != nil {
 		return err
 	}
+	x.admitted(grant)
 	req := relay.OfferRequest{
 		Stream:   x.stream,
-		Offer:    body,
 		Client:   clientAddr(x.r),
 		Loopback: loopbackHost(x.r.Host),
 	}
+	if x.wantsOffer(role) {
+		req.MaxSubscribers = x.h.MaxViewers
+		return x.counterOffer(req, grant)
+	}
+	if req.Offer, err = x.readOffer(); err != nil {
+		return err
+	}
+	if x.face == faceWTN {
+		if err := wtnQuery(&req, x.r.URL.Query(), ""); err != nil {
+			return err
+		}
+	}
 	var answer *relay.Answer
 	if role == relay.RolePublish {
-		req.Codecs = x.h.Codecs
+		req.Codecs, req.MaxSubscribers = x.h.Codecs, grant.MaxViewers
 		answer, err = x.h.gateway.Publish(x.r.Context(), req)
 	} else {
+		req.Hold, req.MaxSubscribers = x.h.Hold, x.h.MaxViewers
 		answer, err = x.h.gateway.Subscribe(x.r.Context(), req)
 	}
 	if err != nil {
 		return err
 	}
+	x.h.leases.hold(answer.Session, grant)
 	x.note("wtn_session", answer.Session.ID())
-	path := "/session/" + answer.Session.Secret()
-	if x.face == faceWTN {
-		path = "/session/wtn/" + answer.Session.Secret()
-	}
-	h := x.w.Header()
-	h.Set("Location", x.externalURL(path))
-	h.Set("Content-Type", sdpType)
-	h.Set("Content-Length", strconv.Itoa(len(answer.SDP)))
-	x.w.WriteHeader(http.StatusCreated)
-	x.w.Write(answer.SDP)
+	x.created(answer)
 	return nil
+}
+
+// created answers with the new session.
+func (x *exchange) created(a *relay.Answer) {
+	h, path := x.w.Header(), "/session/"+a.Session.Secret()
+	if x.face == faceWTN {
+		path = "/session/wtn/" + a.Session.Secret()
+	}
+	h.Set("Location", x.externalURL(path))
+	h.Set("ETag", quoteTag(a.Session.ETag()))
+	x.iceServers(a.Session.ID())
+	if x.face != faceWTN && a.Session.Role() == relay.RoleSubscribe {
+		x.extensions(a.Session.Secret())
+	}
+	x.reply(http.StatusCreated, sdpType, a.SDP)
+}
+
+// iceServers names the servers that help a client to connect, one Link header
+// each.
+func (x *exchange) iceServers(session string) {
+	if x.h.iceServers == nil {
+		return
+	}
+	for _, link := range x.h.iceServers(session, x.r.Host) {
+		x.w.Header().Add("Link", link)
+	}
 }
 
 // readOffer checks the media type and reads the body within its limit.
 func (x *exchange) readOffer() ([]byte, error) {
-	mediaType, _, _ := strings.Cut(x.r.Header.Get("Content-Type"), ";")
-	if !strings.EqualFold(strings.TrimSpace(mediaType), sdpType) {
+	if !hasType(x.r, sdpType) {
 		x.w.Header().Set("Accept-Post", sdpType)
 		return nil, errMediaType
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, maxOfferSize))
-	var (
-		tooLarge *http.MaxBytesError
-		theirs   caddyhttp.HandlerError // of a tighter limit around us
-	)
-	switch {
-	case errors.As(err, &theirs):
-		return nil, theirs
-	case errors.As(err, &tooLarge):
-		return nil, errTooLarge
-	case err != nil:
-		return nil, errors.Join(err, errBody)
-	case len(body) == 0:
+	body, err := x.readBody(maxOfferSize)
+	if err == nil && len(body) == 0 {
 		return nil, errEmptyOffer
 	}
-	return body, nil
+	return body, err
 }
 
 // checkEndpoint answers GET and HEAD: there is nothing to read, but a player
@@ -219,7 +270,7 @@ func (x *exchange) session() (*relay.Session, error) {
 		return nil, err
 	}
 	x.noteSession(s)
-	return s, nil
+	return s, x.h.authorizeSession(x.r, s)
 }
 
 func (x *exchange) noteSession(s *relay.Session) {
@@ -229,6 +280,10 @@ func (x *exchange) noteSession(s *relay.Session) {
 }
 
 func (x *exchange) checkSession() error {
+	if c, err := x.pending(); c != nil && err == nil {
+		x.empty()
+		return nil
+	}
 	if _, err := x.session(); err != nil {
 		return err
 	}
@@ -237,10 +292,20 @@ func (x *exchange) checkSession() error {
 }
 
 func (x *exchange) endSession() error {
-	s, err := x.h.gateway.EndSession(x.secret, relay.ReasonDelete)
+	if c, err := x.pending(); err != nil {
+		return err
+	} else if c != nil && x.h.gateway.Withdraw(c) {
+		x.empty()
+		return nil
+	}
+	s, err := x.session()
+	if errors.Is(err, relay.ErrSessionNotFound) { // or the peer has just hung up
+		s, err = x.h.gateway.EndSession(x.secret, relay.ReasonDelete)
+	}
 	if err != nil {
 		return err
 	}
+	s.End(relay.ReasonDelete)
 	x.noteSession(s)
 	x.empty()
 	return nil

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/talwtn/caddy-wtn/relay"
@@ -124,4 +125,73 @@ func statsOf(s relay.Stats, media []string, dropped uint64) statsJSON {
 		PacketsShed: s.PacketsShed, JoinsRefused: s.JoinsRefused, Busy: s.Busy, Lag: s.Lag.Seconds(),
 		SessionsEnded: s.SessionsEnded, EventsDropped: dropped,
 	}
+}
+
+type turnJSON struct {
+	Enabled        bool              `json:"enabled"`
+	Listeners      []string          `json:"listeners"`
+	Shared         []string          `json:"shared"` // ports of HTTP servers
+	Hosts          []string          `json:"hosts"`
+	Media          []netip.AddrPort  `json:"media"` // what clients can reach
+	Allocations    []allocationJSON  `json:"allocations"`
+	AllocationsAll uint64            `json:"allocations_total"`
+	Connections    int               `json:"connections"`
+	PacketsIn      uint64            `json:"packets_in"`
+	BytesIn        uint64            `json:"bytes_in"`
+	PacketsOut     uint64            `json:"packets_out"`
+	BytesOut       uint64            `json:"bytes_out"`
+	Rejected       map[string]uint64 `json:"rejected"`
+	Dropped        map[string]uint64 `json:"dropped"`
+}
+
+type allocationJSON struct {
+	Session    string    `json:"session"` // or the user id of a credential made by hand
+	Client     string    `json:"client"`
+	Transport  string    `json:"transport"`
+	Relayed    string    `json:"relayed"`
+	Since      time.Time `json:"since"`
+	PacketsIn  uint64    `json:"packets_in"`
+	BytesIn    uint64    `json:"bytes_in"`
+	PacketsOut uint64    `json:"packets_out"`
+	BytesOut   uint64    `json:"bytes_out"`
+}
+
+type credentialRequest struct {
+	User string  `json:"user"`
+	TTL  float64 `json:"ttl"` // seconds
+	Host string  `json:"host"`
+}
+
+type credentialJSON struct {
+	Username   string   `json:"username"`
+	Credential string   `json:"credential"`
+	TTL        float64  `json:"ttl"` // seconds
+	URLs       []string `json:"urls"`
+}
+
+// turnView is what the TURN server does now.
+func (s *state) turnView() turnJSON {
+	live := s.turn.live.Load()
+	j := turnJSON{Enabled: live.on, Shared: s.turn.frontAddresses(), Hosts: append([]string{}, live.hosts...), Allocations: []allocationJSON{}}
+	s.mu.Lock()
+	j.Listeners = s.turn.listeners()
+	s.mu.Unlock()
+	server := s.turn.server.Load()
+	if server == nil {
+		return j
+	}
+	s.turn.mu.Lock()
+	j.Media = s.turn.told
+	s.turn.mu.Unlock()
+	for _, a := range server.Allocations() {
+		j.Allocations = append(j.Allocations, allocationJSON{
+			Session: a.UserID, Client: netip.AddrPortFrom(a.Client.Addr().Unmap(), a.Client.Port()).String(), Transport: a.Transport.String(), Relayed: a.Relayed.String(), Since: a.Since,
+			PacketsIn: a.Traffic.PacketsIn, BytesIn: a.Traffic.BytesIn, PacketsOut: a.Traffic.PacketsOut, BytesOut: a.Traffic.BytesOut,
+		})
+	}
+	slices.SortFunc(j.Allocations, func(a, b allocationJSON) int { return a.Since.Compare(b.Since) })
+	st := server.Stats()
+	j.AllocationsAll, j.Connections, j.Rejected, j.Dropped = st.AllocationsTotal, st.Connections, st.Rejected, st.Dropped
+	j.PacketsIn, j.BytesIn, j.PacketsOut, j.BytesOut = st.Traffic.PacketsIn, st.Traffic.BytesIn, st.Traffic.PacketsOut, st.Traffic.BytesOut
+	return j
 }

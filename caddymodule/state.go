@@ -1,7 +1,7 @@
 package caddymodule
 
 import (
-	"fmt"
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -26,8 +26,11 @@ var pool = caddy.NewUsagePool()
 // documentation.
 type state struct {
 	hub     *relay.Hub
+	turn    *turnPool
 	metrics *collector
 	events  *emitter
+	watcher *observers // the hub's observer: events and turn
+	leases  *leases
 
 	mu      sync.Mutex
 	queue   []*generation // started and not stopped, oldest first; the first one rules
@@ -39,6 +42,8 @@ type state struct {
 type generation struct {
 	media  []mediaAddress
 	config relay.Config
+	turn   *turnSettings // nil: off
+	ice    []ICEServer
 	logger *zap.Logger
 	target *eventTarget
 }
@@ -76,14 +81,20 @@ func livingState() *state {
 
 func newState(logger *zap.Logger) (*state, error) {
 	events := newEmitter()
-	hub, err := relay.NewHub(relay.Env{Logger: logger, Observer: events})
+	watcher := &observers{emitter: events}
+	hub, err := relay.NewHub(relay.Env{Logger: logger, Observer: watcher})
 	if err != nil {
 		events.close()
 		return nil, err
 	}
+	turn := newTURNPool(hub)
+	watcher.turn.Store(turn)
 	return &state{
 		hub:     hub,
+		turn:    turn,
 		events:  events,
+		watcher: watcher,
+		leases:  newLeases(),
 		metrics: newCollector(hub.Stats, events.dropped.Load),
 		sockets: make(map[mediaAddress]*mediaSocket),
 	}, nil
@@ -142,14 +153,14 @@ func (s *state) rule(g *generation) error {
 	if err := s.hub.Apply(g.config); err != nil {
 		return err
 	}
-	s.hub.SetEnv(relay.Env{Logger: g.logger, Observer: s.events})
+	s.hub.SetEnv(relay.Env{Logger: g.logger, Observer: s.watcher})
 	s.events.target.Store(g.target)
 	for _, m := range g.media {
 		if err := s.sockets[m].serve(s.hub); err != nil {
 			return err
 		}
 	}
-	return nil
+	return s.turn.rule(g.turn, g.ice, g.logger)
 }
 
 // acquire binds the sockets g wants and counts g as one that wants them. On
@@ -164,17 +175,17 @@ func (s *state) acquire(g *generation) error {
 		}
 		sock.refs++
 	}
+	if err := s.turn.acquire(g.turn, g.logger); err != nil {
+		s.release(&generation{media: g.media})
+		return err
+	}
 	return nil
 }
 
-// socket finds or opens the socket of an address. A retired one cannot come
-// back: the hub keeps its new sessions off it for good.
+// socket finds or opens the socket of an address. A retired one that still
+// carries sessions comes back.
 func (s *state) socket(m mediaAddress) (*mediaSocket, error) {
-	sock := s.sockets[m]
-	if sock != nil && sock.refs == 0 {
-		return nil, fmt.Errorf("media socket %s was given up by an earlier reload and still carries the sessions of before: choose another address with the media option of the wtn app, or reload when they have ended", m)
-	}
-	if sock != nil {
+	if sock := s.sockets[m]; sock != nil {
 		return sock, nil
 	}
 	sock, err := openMedia(m)
@@ -195,6 +206,7 @@ func (s *state) release(g *generation) {
 		}
 		sock.retire(s.hub)
 	}
+	s.turn.release(g.turn)
 	s.forgetClosed()
 }
 
@@ -231,12 +243,16 @@ func (s *state) shutDown() {
 			defer close(done)
 			s.hub.Drain()
 			s.hub.Close(relay.ReasonExit)
+			ctx, cancel := context.WithTimeout(noContext, closeTimeout)
+			defer cancel()
+			s.turn.close(ctx)
 		}()
 		select {
 		case <-done:
 		case <-time.After(closeTimeout):
 			caddy.Log().Named("wtn").Error("sessions did not end in time and are abandoned", zap.Duration("timeout", closeTimeout))
 		}
+		s.leases.close()
 		s.events.close()
 	})
 }

@@ -259,3 +259,24 @@ func TestFailedRestart(t *testing.T) {
 		t.Errorf("restart of an ended session: %v", err)
 	}
 }
+
+func FuzzPatch(f *testing.F) {
+	f.Add([]byte(newUfrag + newPwd))
+	f.Add([]byte("a=ice-ufrag:abcd\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\na=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n"))
+	f.Add([]byte("candidate:1 1 udp 1 x.local 9 typ host\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c := &iceSession{ufrag: "abcd", pwd: "abcdefghijklmnopqrstuv", former: []string{"old1"}}
+		frag, err := sdpfrag.Parse(b)
+		if err != nil {
+			return
+		}
+		restart, err := c.restarts(frag)
+		if restart && (err != nil || frag.Ufrag == c.ufrag || frag.Pwd == c.pwd || len(frag.Ufrag) < 4 || len(frag.Pwd) < 22) {
+			t.Errorf("a restart to %q %q, %v", frag.Ufrag, frag.Pwd, err)
+		}
+		_ = c.trickle(frag)
+		if len(c.candidates) > maxRemoteCandidates {
+			t.Errorf("%d candidates", len(c.candidates))
+		}
+	})
+}

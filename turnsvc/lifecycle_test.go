@@ -394,3 +394,38 @@ func TestOpenRelay(t *testing.T) {
 		_ = again.Close()
 	}
 }
+
+// A draining UDP socket that is wanted back takes new allocations again, and
+// does not end with the old ones; a closed one cannot come back.
+func TestResume(t *testing.T) {
+	s := newServer(t, config())
+	addr, e := serve(t, s, "udp")
+	old := newClient(t, s, "udp", addr, "u")
+	old.allocate()
+	e.Drain()
+	if !e.Resume() {
+		t.Fatal("a socket with an allocation was not resumed")
+	}
+	young := newClient(t, s, "udp", addr, "v")
+	young.allocate()
+	if err := s.Revoke("u"); err != nil {
+		t.Fatal(err)
+	}
+	young.bind(0x4000, media4)
+	young.write(channelData(0x4000, []byte("alive"), false))
+	if got, _ := fromMedia(t, s, timeout); string(got) != "alive" {
+		t.Fatalf("media side got %q", got)
+	}
+	e.Drain()
+	if err := s.Revoke("v"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-e.Done():
+	case <-time.After(timeout):
+		t.Fatal("the socket outlived its last allocation")
+	}
+	if e.Resume() {
+		t.Fatal("a closed socket was resumed")
+	}
+}

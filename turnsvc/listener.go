@@ -43,6 +43,10 @@ func (e *Endpoint) Drain() {
 	e.shut()
 }
 
+// Resume takes back a Drain: a UDP socket that was kept for its allocations takes new ones again. It
+// reports false when there is nothing to resume: a listener, or a socket that is closed.
+func (e *Endpoint) Resume() bool { return e.udp != nil && !e.stopping() && e.udp.resume() }
+
 // Close ends the endpoint with everything on it and waits for its goroutines. Idempotent.
 func (e *Endpoint) Close() {
 	e.Drain()
@@ -88,11 +92,7 @@ func (s *Server) ServeUDP(pc net.PacketConn) (*Endpoint, error) {
 	u := &udpPort{endpoint: e, pc: pc}
 	u.fast, _ = pc.(addrPortConn)
 	e.udp = u
-	e.shut = func() {
-		if u.live.Load() <= 0 {
-			u.close()
-		}
-	}
+	e.shut = u.closeIdle
 	if b, ok := pc.(interface{ SetReadBuffer(int) error }); ok {
 		_ = b.SetReadBuffer(readBuffer)
 	}

@@ -23,7 +23,9 @@ type udpPort struct {
 	pc       net.PacketConn
 	fast     addrPortConn // nil when pc has no such methods
 	live     atomic.Int32
-	once     sync.Once
+
+	mu     sync.Mutex // between the end of the last allocation, draining and its end
+	closed bool
 }
 
 func (u *udpPort) transport() Transport { return UDP }
@@ -35,12 +37,38 @@ func (u *udpPort) allocated(_ time.Duration, fresh bool) {
 }
 
 func (u *udpPort) released() {
-	if u.live.Add(-1) <= 0 && u.endpoint.draining.Load() {
-		u.close()
+	u.live.Add(-1)
+	u.closeIdle()
+}
+
+// closeIdle closes the socket if it is draining and has no allocation left.
+func (u *udpPort) closeIdle() {
+	u.mu.Lock()
+	idle := u.live.Load() <= 0 && u.endpoint.draining.Load()
+	u.closed = u.closed || idle
+	u.mu.Unlock()
+	if idle {
+		_ = u.pc.Close()
 	}
 }
 
-func (u *udpPort) close() { u.once.Do(func() { _ = u.pc.Close() }) }
+// resume ends the draining, unless the socket was closed.
+func (u *udpPort) resume() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.closed {
+		return false
+	}
+	u.endpoint.draining.Store(false)
+	return true
+}
+
+func (u *udpPort) close() {
+	u.mu.Lock()
+	u.closed = true
+	u.mu.Unlock()
+	_ = u.pc.Close()
+}
 
 func (u *udpPort) send(k *packet, to netip.AddrPort, _ bool) bool {
 	defer k.free()

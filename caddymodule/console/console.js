@@ -70,11 +70,17 @@ function showTheme() {
   toggle.setAttribute('aria-label', isDark() ? 'Switch to light theme' : 'Switch to dark theme');
   toggle.querySelector('use').setAttribute('href', isDark() ? '#i-sun' : '#i-moon');
 }
-$('theme-toggle').addEventListener('click', () => {
-  document.documentElement.dataset.theme = remember('localStorage', 'wtn-theme', isDark() ? 'light' : 'dark');
+/** Changes the theme at once: buttons would fade from the old colours to the new. @param {string} [chosen] else the system's */
+function switchTheme(chosen) {
+  const root = document.documentElement;
+  root.dataset.switching = '';
+  if (chosen) root.dataset.theme = chosen;
   showTheme();
-});
-systemDark.addEventListener('change', showTheme);
+  root.getBoundingClientRect(); // computes the new colours while nothing fades
+  delete root.dataset.switching;
+}
+$('theme-toggle').addEventListener('click', () => switchTheme(remember('localStorage', 'wtn-theme', isDark() ? 'light' : 'dark')));
+systemDark.addEventListener('change', () => switchTheme());
 showTheme();
 
 // Access token

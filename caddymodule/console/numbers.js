@@ -9,7 +9,7 @@ const ms = (value) => (value == null ? '' : `${value < 10 ? value : Math.round(v
 /** Rows: name, label, and how a SessionStats becomes text ("" while unknown). */
 const shared = [
   ['resolution', 'Resolution', (s) => s.resolution],
-  ['fps', 'Frame rate', (s) => (s.width ? `${s.fps} fps` : '')],
+  ['fps', 'Frame rate', (s) => (s.fps == null ? '' : `${s.fps} fps`)],
   ['rtt', 'Round trip', (s) => ms(s.rtt)],
   ['loss', 'Packet loss', (s) => (s.loss == null ? '' : `${s.loss} %`)],
   ['jitter', 'Jitter', (s) => ms(s.jitter)],

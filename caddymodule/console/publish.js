@@ -7,7 +7,7 @@ import { describeCapture } from './messages.js';
 import { listDevices, openSource } from './sources.js';
 
 const settings = ['source', 'size', 'codec', 'bitrate'];
-const fixedWhileOn = ['stream', 'source', 'size', 'codec', 'simulcast'];
+const fixedWhileOn = ['stream', 'source', 'size', 'codec'];
 
 /**
  * @param {{onActive: (on: boolean) => void, onAddress: (page: string, stream: string) => void}} events
@@ -60,7 +60,6 @@ export function openPublishPage({ onActive, onAddress }) {
       token: accessToken(),
       codec: field('codec').value || undefined,
       maxBitrate: Number(field('bitrate').value),
-      simulcast: field('simulcast').checked,
       degradationPreference: field('source').value === 'camera' ? undefined : 'maintain-resolution', // text stays legible
     });
     publisher = mine;

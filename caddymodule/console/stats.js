@@ -5,7 +5,7 @@
  * @property {string} resolution  "1280×720", or "" while there is no picture
  * @property {number} width
  * @property {number} height
- * @property {number} fps
+ * @property {number|null} fps      null in the first moments of a picture, when no rate can be told yet
  * @property {number} videoBitrate  bit/s over the last interval
  * @property {number} audioBitrate  bit/s over the last interval
  * @property {number|null} rtt      milliseconds
@@ -20,9 +20,16 @@
  * @property {string} limitedBy      publisher: "cpu", "bandwidth" or ""
  */
 
+/**
+ * The browser's frame rate is that of the last second. A player begins with a group of pictures that was cached for it
+ * and is decoded in one go: until this is more than a second ago, the rate would be far too high.
+ */
+const burstOver = 1_500;
+
 /** Keeps the last counters, so that rates can be told. One reader per peer connection. */
 export class StatsReader {
   #pc;
+  #pictureSince = null;
   #last = { at: performance.now(), videoBytes: 0, audioBytes: 0, received: 0, lost: 0 };
 
   /** @param {RTCPeerConnection} pc */
@@ -37,6 +44,8 @@ export class StatsReader {
     const now = totals(report);
     const before = this.#last;
     if (advance) this.#last = now;
+    if (now.width) this.#pictureSince ??= now.at;
+    const steady = now.width && now.at - this.#pictureSince > burstOver;
 
     const seconds = Math.max((now.at - before.at) / 1000, 0.001);
     const rate = (key) => Math.max(0, Math.round(((now[key] - before[key]) * 8) / seconds));
@@ -44,7 +53,7 @@ export class StatsReader {
       resolution: now.width ? `${now.width}×${now.height}` : '',
       width: now.width,
       height: now.height,
-      fps: Math.round(now.fps),
+      fps: steady ? Math.round(now.fps) : null,
       videoBitrate: rate('videoBytes'),
       audioBitrate: rate('audioBytes'),
       rtt: now.rtt,
@@ -64,9 +73,7 @@ function totals(report) {
   const byId = new Map(report.map((entry) => [entry.id, entry]));
   const streams = report.filter((s) => s.type === 'inbound-rtp' || s.type === 'outbound-rtp');
   const sum = (kind, key) => streams.filter((s) => s.kind === kind).reduce((n, s) => n + (s[key] ?? 0), 0);
-  // With simulcast there are several video streams; the largest active one is what a person means.
-  const video = streams.filter((s) => s.kind === 'video')
-    .sort((a, b) => (b.frameWidth ?? 0) * (b.framesPerSecond ?? 1) - (a.frameWidth ?? 0) * (a.framesPerSecond ?? 1))[0] ?? {};
+  const video = streams.find((s) => s.kind === 'video') ?? {};
   const audio = streams.find((s) => s.kind === 'audio') ?? {};
   const fromPeer = report.filter((s) => s.type === 'remote-inbound-rtp');
   const codecOf = (s) => byId.get(s.codecId)?.mimeType?.split('/')[1] ?? '';

@@ -31,9 +31,9 @@ const quietAfter = 4_000; // a player without any packet for so long says that i
 /**
  * Sends a MediaStream by WHIP.
  *
- * @typedef {SessionOptions & {maxBitrate?: number, simulcast?: boolean, degradationPreference?: RTCDegradationPreference}} PublisherOptions
- *   maxBitrate in bit/s for video, 0 or absent for no limit; simulcast sends three sizes; degradationPreference says
- *   what a slow network may cost, size or smoothness
+ * @typedef {SessionOptions & {maxBitrate?: number, degradationPreference?: RTCDegradationPreference}} PublisherOptions
+ *   maxBitrate in bit/s for video, 0 or absent for no limit; degradationPreference says what a slow network may cost,
+ *   size or smoothness
  */
 export class Publisher extends Session {
   #tracks = [];
@@ -67,7 +67,7 @@ export class Publisher extends Session {
     this.#maxBitrate = bitsPerSecond;
     const sender = this.#sender('video');
     const parameters = sender?.getParameters();
-    if (!parameters?.encodings?.length || parameters.encodings.length > 1) return; // simulcast: with the next session
+    if (!parameters?.encodings?.length) return;
     if (bitsPerSecond) parameters.encodings[0].maxBitrate = bitsPerSecond;
     else delete parameters.encodings[0].maxBitrate;
     await sender.setParameters(parameters);
@@ -80,7 +80,7 @@ export class Publisher extends Session {
   async _prepare(pc) {
     for (const track of this.#tracks) {
       const init = { direction: 'sendonly', streams: this.#streams };
-      if (track.kind === 'video') init.sendEncodings = this.#encodings();
+      if (track.kind === 'video') init.sendEncodings = [this.#maxBitrate ? { maxBitrate: this.#maxBitrate } : {}];
       const transceiver = pc.addTransceiver(track, init);
       if (track.kind !== 'video') continue;
       preferCodec(transceiver, this._option('codec'), 'send');
@@ -89,16 +89,6 @@ export class Publisher extends Session {
         await transceiver.sender.setParameters({ ...transceiver.sender.getParameters(), degradationPreference });
       }
     }
-  }
-
-  #encodings() {
-    const limit = (share) => (this.#maxBitrate ? { maxBitrate: Math.round(this.#maxBitrate * share) } : {});
-    if (!this._option('simulcast')) return [limit(1)];
-    return [
-      { rid: 'q', scaleResolutionDownBy: 4, ...limit(0.08) },
-      { rid: 'h', scaleResolutionDownBy: 2, ...limit(0.25) },
-      { rid: 'f', scaleResolutionDownBy: 1, ...limit(0.67) },
-    ];
   }
 
   _connected() { this._live(); }

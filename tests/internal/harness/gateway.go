@@ -65,7 +65,7 @@ var caddyfileTemplate = template.Must(template.New("Caddyfile").Parse(caddyfile)
 
 // Gateway is a running gateway process.
 type Gateway struct {
-	Admin, HTTP, UDP, TCP int // ports on 127.0.0.1
+	Admin, HTTP, UDP, TCP, TURN int // ports on 127.0.0.1
 
 	t        testing.TB
 	cfg      Config
@@ -85,7 +85,7 @@ func Start(t testing.TB, cfg Config) *Gateway {
 	t.Helper()
 	bin := Binary(t)
 	g := &Gateway{
-		Admin: FreePort(t), HTTP: FreePort(t), UDP: FreePort(t), TCP: FreePort(t),
+		Admin: FreePort(t), HTTP: FreePort(t), UDP: FreePort(t), TCP: FreePort(t), TURN: FreePort(t),
 		t: t, cfg: cfg, log: &logBuffer{}, exited: make(chan struct{}),
 		admin: &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}},
 	}
@@ -118,8 +118,8 @@ func (g *Gateway) Caddyfile(cfg Config) string {
 	var b bytes.Buffer
 	err := caddyfileTemplate.Execute(&b, struct {
 		Config
-		Admin, HTTP, UDP, TCP int
-	}{cfg, g.Admin, g.HTTP, g.UDP, g.TCP})
+		Admin, HTTP, UDP, TCP, TURN int
+	}{cfg, g.Admin, g.HTTP, g.UDP, g.TCP, g.TURN})
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -1,0 +1,95 @@
+package caddymodule
+
+import (
+	"math"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+func (t *TURN) unmarshal(d *caddyfile.Dispenser) error {
+	if d.CountRemainingArgs() > 0 {
+		v, err := choice(d, "on", "off")
+		t.Off = v == "off"
+		if err == nil && d.NextBlock(d.Nesting()) {
+			return d.Errf("turn %s takes no block", v)
+		}
+		return err
+	}
+	return eachOption(d, func() (err error) {
+		switch d.Val() {
+		case "listen":
+			t.Listen, err = values(d)
+		case "host":
+			t.Hosts, err = values(d)
+		case "secret":
+			t.Secret, err = value(d)
+		case "previous_secret":
+			t.PreviousSecrets, err = values(d)
+		case "realm":
+			t.Realm, err = value(d)
+		case "quota":
+			t.Quota, err = countOption(d)
+		case "bandwidth":
+			t.Bandwidth, err = bitsPerSecond(d)
+		default:
+			err = unknownOption(d, "turn", "listen, host, secret, previous_secret, quota, bandwidth, realm")
+		}
+		return err
+	})
+}
+
+func (s *ICEServer) unmarshal(d *caddyfile.Dispenser) error {
+	var err error
+	if s.URLs, err = values(d); err != nil {
+		return err
+	}
+	return eachOption(d, func() (err error) {
+		switch d.Val() {
+		case "username":
+			s.Username, err = value(d)
+		case "credential":
+			s.Credential, err = value(d)
+		case "secret":
+			s.Secret, err = value(d)
+		case "ttl":
+			s.TTL, err = positiveDuration(d)
+		default:
+			err = unknownOption(d, "ice_server", "username, credential, secret, ttl")
+		}
+		return err
+	})
+}
+
+func positiveDuration(d *caddyfile.Dispenser) (caddy.Duration, error) {
+	v, err := value(d)
+	if err != nil {
+		return 0, err
+	}
+	dur, err := caddy.ParseDuration(v)
+	if err != nil || dur <= 0 {
+		return 0, d.Errf("%q is not a time: write it like 30s or 1h", v)
+	}
+	return caddy.Duration(dur), nil
+}
+
+// bitsPerSecond is a number, with k, M or G for thousands, millions and so on.
+func bitsPerSecond(d *caddyfile.Dispenser) (int64, error) {
+	name := d.Val()
+	v, err := value(d)
+	if err != nil {
+		return 0, err
+	}
+	digits, factor := v, 1.0
+	if v != "" {
+		if f, ok := map[byte]float64{'k': 1e3, 'K': 1e3, 'm': 1e6, 'M': 1e6, 'g': 1e9, 'G': 1e9}[v[len(v)-1]]; ok {
+			digits, factor = v[:len(v)-1], f
+		}
+	}
+	n, err := strconv.ParseFloat(digits, 64)
+	if n *= factor; err != nil || !(n >= 1 && n < math.MaxInt64/2) {
+		return 0, d.Errf("%s is %q: write bits per second like 500k, 8M or 1G", name, v)
+	}
+	return int64(n), nil
+}
