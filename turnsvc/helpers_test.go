@@ -260,10 +260,10 @@ func (c *client) exchange(m *stun.Message) *stun.Message {
 	c.t.Helper()
 	c.write(m.Raw)
 	r := c.message(timeout)
-	if r == nil {
+	switch {
+	case r == nil:
 		c.t.Fatal("no answer")
-	}
-	if r.TransactionID != m.TransactionID {
+	case r.TransactionID != m.TransactionID:
 		c.t.Fatalf("answer %v to another request", r)
 	}
 	return r

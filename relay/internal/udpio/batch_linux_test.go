@@ -5,7 +5,6 @@ package udpio
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"syscall"
@@ -361,7 +360,7 @@ func setGRO(b *testing.B, conn *net.UDPConn) {
 		b.Fatal(err)
 	}
 	if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_GRO, 1) }); e != nil || err != nil {
-		b.Skip(fmt.Sprintf("SKIPPED: this kernel has no UDP_GRO: %v", errors.Join(e, err)))
+		b.Skipf("SKIPPED: this kernel has no UDP_GRO: %v", errors.Join(e, err))
 	}
 }
 
