@@ -3,6 +3,7 @@ package tests
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,6 +92,22 @@ func TestBrowserToBrowser(t *testing.T) {
 			requireNoErrors(t, "player", v)
 		})
 	}
+}
+
+// Where UDP does not get through, browsers use ICE-TCP.
+func TestBrowserOverTCP(t *testing.T) {
+	g := harness.Start(t, harness.Config{TCPOnly: true})
+	b := harness.NewBrowser(t)
+	a := b.Open(t, g.URL(""))
+	publish(t, a, "tcp", "camera", "")
+	v := b.Open(t, g.URL(""))
+	watch(t, v, "tcp")
+	requirePlays(t, v, watchVideo)
+	v.AwaitText("stat-pair", 10*time.Second, func(s string) bool { return strings.Contains(s, "tcp") })
+	v.Click("watch-stop")
+	a.Click("publish-stop")
+	a.AwaitText("publish-state", 10*time.Second, func(s string) bool { return s == "idle" || s == "ended" })
+	requireNoErrors(t, "player", v)
 }
 
 // The page's test picture, published by the library, comes to a page that is

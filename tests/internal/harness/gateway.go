@@ -25,6 +25,7 @@ type Config struct {
 	Sites   string // more site blocks
 	TLS     bool   // serve the site over HTTPS with an internal certificate
 	Host    string // address of the media sockets, 127.0.0.1 if empty
+	TCPOnly bool   // media by ICE-TCP alone
 }
 
 const caddyfile = `{
@@ -40,7 +41,7 @@ const caddyfile = `{
 		protocols h1 h2 h2c
 	}
 	wtn {
-		media udp/{{or .Host "127.0.0.1"}}:{{.UDP}} tcp/{{or .Host "127.0.0.1"}}:{{.TCP}}
+		media {{if not .TCPOnly}}udp/{{or .Host "127.0.0.1"}}:{{.UDP}} {{end}}tcp/{{or .Host "127.0.0.1"}}:{{.TCP}}
 {{.App}}
 	}
 {{.Global}}
