@@ -211,8 +211,9 @@ func (g *program) requestKeyframe(now int64) {
 }
 
 // freshKey is how many packets old a key frame may be and still be a better
-// start than a new one.
-const freshKey = 64
+// start than a new one: at 20 Mbit/s they take about 120 ms, and a source that
+// answers at once takes as long.
+const freshKey = 256
 
 // cached tells where a newcomer may start: the arrival index of the newest key
 // frame. False when the newcomer is better served by

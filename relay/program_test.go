@@ -328,7 +328,7 @@ func TestCached(t *testing.T) {
 		{CacheAuto, false, 10, true},
 		{CacheAuto, false, 200, true},
 		{CacheAuto, true, 10, true}, // fresh enough
-		{CacheAuto, true, 200, false},
+		{CacheAuto, true, freshKey, false},
 		{CacheOn, true, 200, true},
 		{CacheOff, false, 10, false},
 		{CacheOn, false, videoSlots, false}, // overwritten
