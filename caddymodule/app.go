@@ -66,6 +66,10 @@ type App struct {
 	// TURN server of the gateway or, if that is off, instead of it.
 	ICEServers []ICEServer `json:"ice_servers,omitempty"`
 
+	// Services that are asked for STUN and TURN servers, at most 4. Clients are
+	// told of theirs after all others.
+	ICEServerAPIs []ICEServerAPI `json:"ice_server_apis,omitempty"`
+
 	state *state      // nil until the reference is taken
 	gen   *generation // what Start applies
 }
@@ -155,7 +159,17 @@ func (a *App) provisionTURN(ctx caddy.Context) (err error) {
 		if s, err = s.resolve(); err != nil {
 			return err
 		}
-		a.gen.ice = append(a.gen.ice, s)
+		a.gen.ice.servers = append(a.gen.ice.servers, s)
+	}
+	if len(a.ICEServerAPIs) > maxICEServerAPIs {
+		return fmt.Errorf("%d ice_server_api entries are too many: use at most %d", len(a.ICEServerAPIs), maxICEServerAPIs)
+	}
+	for _, s := range a.ICEServerAPIs {
+		source, err := s.resolve(a.gen.logger)
+		if err != nil {
+			return err
+		}
+		a.gen.ice.sources = append(a.gen.ice.sources, source)
 	}
 	if a.gen.turn, err = a.TURN.settings(); err != nil || a.gen.turn == nil {
 		return err
@@ -198,6 +212,9 @@ func (a *App) Stop() error {
 func (a *App) Cleanup() error {
 	if a.state == nil {
 		return nil
+	}
+	for _, source := range a.gen.ice.sources {
+		source.client.CloseIdleConnections()
 	}
 	s := a.state
 	a.state = nil

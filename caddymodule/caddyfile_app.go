@@ -21,7 +21,7 @@ func parseAppOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	return httpcaddyfile.App{Name: "wtn", Value: caddyconfig.JSON(app, nil)}, nil
 }
 
-const appOptions = "media, public_address, interfaces, allow_addresses, deny_addresses, timeouts, gop_cache, limits, turn, ice_server"
+const appOptions = "media, public_address, interfaces, allow_addresses, deny_addresses, timeouts, gop_cache, limits, turn, ice_server, ice_server_api"
 
 // UnmarshalCaddyfile sets up the app from the global option:
 //
@@ -53,12 +53,23 @@ const appOptions = "media, public_address, interfaces, allow_addresses, deny_add
 //			quota           <allocations per session>
 //			bandwidth       <bits per second, as 8M>
 //			realm           <realm>
+//			open {
+//				bind      <ip>
+//				advertise <ip>
+//				ports     <min>-<max>
+//				deny      <prefix...>
+//			}
 //		}
 //		ice_server <url...> {
 //			username   <name>
 //			credential <password>
 //			secret     <secret>
 //			ttl        <duration>
+//		}
+//		ice_server_api <url> {
+//			token  <token>
+//			ttl    <duration>
+//			header <name> <value>
 //		}
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -68,7 +79,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if d.Val() == "ice_server" { // the one that may be given several times
+		if d.Val() == "ice_server" || d.Val() == "ice_server_api" { // those that may be given several times
 			seen[d.Val()] = false
 		}
 		if err := once(d, seen); err != nil {
@@ -108,6 +119,10 @@ func (a *App) unmarshalOption(d *caddyfile.Dispenser) (err error) {
 		var s ICEServer
 		err = s.unmarshal(d)
 		a.ICEServers = append(a.ICEServers, s)
+	case "ice_server_api":
+		var s ICEServerAPI
+		err = s.unmarshal(d)
+		a.ICEServerAPIs = append(a.ICEServerAPIs, s)
 	default:
 		err = unknownOption(d, "wtn", appOptions)
 	}

@@ -2,7 +2,9 @@ package caddymodule
 
 import (
 	"math"
+	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -33,11 +35,93 @@ func (t *TURN) unmarshal(d *caddyfile.Dispenser) error {
 			t.Quota, err = countOption(d)
 		case "bandwidth":
 			t.Bandwidth, err = bitsPerSecond(d)
+		case "open":
+			t.Open = new(TURNOpen)
+			err = t.Open.unmarshal(d)
 		default:
-			err = unknownOption(d, "turn", "listen, host, secret, previous_secret, quota, bandwidth, realm")
+			err = unknownOption(d, "turn", "listen, host, secret, previous_secret, quota, bandwidth, realm, open")
 		}
 		return err
 	})
+}
+
+func (o *TURNOpen) unmarshal(d *caddyfile.Dispenser) error {
+	err := eachOption(d, func() (err error) {
+		switch d.Val() {
+		case "bind":
+			o.Bind, err = value(d)
+		case "advertise":
+			o.Advertise, err = value(d)
+		case "ports":
+			o.MinPort, o.MaxPort, err = portRange(d)
+		case "deny":
+			o.Deny, err = values(d)
+		default:
+			err = unknownOption(d, "open", "bind, advertise, ports, deny")
+		}
+		return err
+	})
+	if err == nil && o.Bind == "" {
+		err = d.Err("open turn needs bind: the IP address relayed packets leave from")
+	}
+	return err
+}
+
+// portRange is <min>-<max>.
+func portRange(d *caddyfile.Dispenser) (low, high uint16, err error) {
+	name := d.Val()
+	v, err := value(d)
+	if err != nil {
+		return 0, 0, err
+	}
+	from, to, ok := strings.Cut(v, "-")
+	a, errA := strconv.ParseUint(from, 10, 16)
+	b, errB := strconv.ParseUint(to, 10, 16)
+	if !ok || errA != nil || errB != nil || a == 0 || a > b {
+		return 0, 0, d.Errf("%s is %q: write it like 49152-65535", name, v)
+	}
+	return uint16(a), uint16(b), nil
+}
+
+func (a *ICEServerAPI) unmarshal(d *caddyfile.Dispenser) error {
+	var err error
+	if a.URL, err = value(d); err != nil {
+		return err
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch given := d.Val(); {
+		case given == "token" && a.Token == "":
+			a.Token, err = value(d)
+		case given == "ttl" && a.TTL == 0:
+			a.TTL, err = positiveDuration(d)
+		case given == "token", given == "ttl":
+			err = d.Errf("%s is given twice", given)
+		case given == "header": // the one that may be given several times
+			err = a.unmarshalHeader(d)
+		default:
+			err = unknownOption(d, "ice_server_api", "token, ttl, header")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *ICEServerAPI) unmarshalHeader(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 2 {
+		return d.Err("a header is written as its name and its value")
+	}
+	name := http.CanonicalHeaderKey(args[0])
+	if _, ok := a.Headers[name]; ok {
+		return d.Errf("the header %s is given twice", name)
+	}
+	if a.Headers == nil {
+		a.Headers = make(map[string]string)
+	}
+	a.Headers[name] = args[1]
+	return nil
 }
 
 func (s *ICEServer) unmarshal(d *caddyfile.Dispenser) error {

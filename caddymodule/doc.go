@@ -36,4 +36,20 @@
 // it words errors, problem details for WHIP and WHEP, plain text for WTN. All
 // faces end in the same sessions of the same hub. What is not in the table is
 // a file of the console or goes on to the next handler.
+//
+// # TURN
+//
+// The TURN server (package turnsvc; turn*.go, front.go and listener.go here) is
+// on unless switched off. Like the hub it is the state's: the first
+// configuration that wants it makes it, later ones change it, and allocations
+// outlive reloads. It is reached at sockets of its own, and at the HTTPS ports
+// of servers with the listener wrapper [ListenerWrapper], which sorts
+// connections by their first bytes and hands those that speak TURN over. What
+// is relayed ends in memory at the hub, so no packet leaves the process through
+// it; [TURNOpen] is the exception, and off by default.
+//
+// A session is told of the server, with a credential that ends with it, in the
+// Link headers of its reply (iceservers.go). Servers of the operator's follow,
+// and last those of services that are asked ([ICEServerAPI]), which may cost
+// time, at most two seconds, but never a session.
 package caddymodule

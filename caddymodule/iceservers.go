@@ -51,8 +51,26 @@ type ICEServer struct {
 
 // resolve checks the server and replaces placeholders.
 func (s ICEServer) resolve() (ICEServer, error) {
+	var err error
+	repl := caddy.NewReplacer()
+	for _, v := range []*string{&s.Username, &s.Credential, &s.Secret} {
+		if *v, err = repl.ReplaceOrErr(*v, true, false); err != nil {
+			return s, fmt.Errorf("ice_server %q: %w", s.URLs, err)
+		}
+	}
+	if err := s.check(); err != nil {
+		return s, err
+	}
+	if s.TTL == 0 {
+		s.TTL = caddy.Duration(sessionTTL)
+	}
+	return s, nil
+}
+
+// check says what is wrong with the server, if anything is.
+func (s ICEServer) check() error {
 	if len(s.URLs) == 0 {
-		return s, fmt.Errorf("an ice_server has no URL: write one like stun:stun.example.com")
+		return fmt.Errorf("an ice_server has no URL: write one like stun:stun.example.com")
 	}
 	auth := false
 	for _, u := range s.URLs {
@@ -64,32 +82,28 @@ func (s ICEServer) resolve() (ICEServer, error) {
 		default:
 			rest = ""
 		}
-		if rest == "" || strings.ContainsFunc(u, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`<>"\,;`, r) }) {
-			return s, fmt.Errorf("ice_server %q is no URL of such a server: write it like turn:turn.example.com:3478?transport=udp", u)
+		if rest == "" || !headerSafe(u) {
+			return fmt.Errorf("ice_server %q is no URL of such a server: write it like turn:turn.example.com:3478?transport=udp", u)
 		}
 	}
-	var err error
-	repl := caddy.NewReplacer()
-	for _, v := range []*string{&s.Username, &s.Credential, &s.Secret} {
-		if *v, err = repl.ReplaceOrErr(*v, true, false); err != nil {
-			return s, fmt.Errorf("ice_server %s: %w", s.URLs[0], err)
-		}
-		// Some clients cut the header at every comma and semicolon.
-		if v != &s.Secret && strings.ContainsFunc(*v, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"\,;<>`, r) }) {
-			return s, fmt.Errorf("ice_server %s: username and credential reach clients in a header and cannot hold blanks, quotes, commas, semicolons, angle brackets or letters beyond ASCII", s.URLs[0])
-		}
+	if !headerSafe(s.Username) || !headerSafe(s.Credential) {
+		return fmt.Errorf("ice_server %s: username and credential reach clients in a header and cannot hold blanks, quotes, commas, semicolons, angle brackets or letters beyond ASCII", s.URLs[0])
 	}
 	switch {
 	case s.Secret != "" && s.Credential != "":
-		return s, fmt.Errorf("ice_server %s has a credential and a secret: give one of them", s.URLs[0])
+		return fmt.Errorf("ice_server %s has a credential and a secret: give one of them", s.URLs[0])
 	case auth && s.Secret == "" && (s.Username == "" || s.Credential == ""):
-		return s, fmt.Errorf("ice_server %s is TURN and needs a username and a credential, or a secret", s.URLs[0])
+		return fmt.Errorf("ice_server %s is TURN and needs a username and a credential, or a secret", s.URLs[0])
 	case s.TTL < 0:
-		return s, fmt.Errorf("ice_server %s: ttl is negative", s.URLs[0])
-	case s.TTL == 0:
-		s.TTL = caddy.Duration(sessionTTL)
+		return fmt.Errorf("ice_server %s: ttl is negative", s.URLs[0])
 	}
-	return s, nil
+	return nil
+}
+
+// headerSafe reports whether s reaches every client in a Link header. Some cut
+// the header at every comma and semicolon.
+func headerSafe(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`<>"\,;`, r) })
 }
 
 // links are the server's Link headers for one user.
@@ -154,10 +168,19 @@ func (p *turnPool) links(sessionID, host string) []string {
 			}
 		}
 	}
-	for _, s := range live.others {
+	for _, s := range live.others.servers {
+		out = append(out, s.links(user, time.Now())...)
+	}
+	for _, s := range askAll(live.others.sources) {
 		out = append(out, s.links(user, time.Now())...)
 	}
 	return out
+}
+
+// otherServers are those of the operator's, known and to be asked for.
+type otherServers struct {
+	servers []ICEServer
+	sources []*iceSource
 }
 
 // visitor is a user id of somebody without a session.

@@ -43,7 +43,7 @@ type generation struct {
 	media  []mediaAddress
 	config relay.Config
 	turn   *turnSettings // nil: off
-	ice    []ICEServer
+	ice    otherServers
 	logger *zap.Logger
 	target *eventTarget
 }

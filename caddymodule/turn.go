@@ -34,6 +34,7 @@ type turnPool struct {
 
 	mu       sync.Mutex
 	told     []netip.AddrPort // what the server was told
+	config   turnsvc.Config   // that rules, without the addresses of this host
 	fronts   map[*front]struct{}
 	fallback string // secret of this process, if the storage has none
 }
@@ -43,7 +44,7 @@ type turnLive struct {
 	on            bool
 	udp, tcp, tls int // ports, 0: none
 	hosts         []string
-	others        []ICEServer
+	others        otherServers
 	logger        *zap.Logger
 }
 
@@ -55,7 +56,7 @@ func newTURNPool(hub *relay.Hub) *turnPool {
 
 // rule puts a configuration's settings into force; t is nil when it has TURN
 // switched off. Allocations that exist go on either way.
-func (p *turnPool) rule(t *turnSettings, others []ICEServer, logger *zap.Logger) error {
+func (p *turnPool) rule(t *turnSettings, others otherServers, logger *zap.Logger) error {
 	live := &turnLive{others: others, logger: logger}
 	if t == nil {
 		p.live.Store(live)
@@ -64,6 +65,7 @@ func (p *turnPool) rule(t *turnSettings, others []ICEServer, logger *zap.Logger)
 	if err := p.apply(t.config); err != nil {
 		return fmt.Errorf("turn: %w", err)
 	}
+	warnOpen(t.config.Open, logger)
 	p.tls.Store(t.tls)
 	live.on, live.hosts = true, t.hosts
 	for _, a := range t.held {
@@ -85,11 +87,12 @@ func (p *turnPool) rule(t *turnSettings, others []ICEServer, logger *zap.Logger)
 func (p *turnPool) apply(c turnsvc.Config) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c.MediaAddrs = p.mediaAddresses()
+	plain := c
+	c = withOwn(c, p.mediaAddresses())
 	if s := p.server.Load(); s != nil {
 		err := s.Apply(c)
 		if err == nil {
-			p.told = c.MediaAddrs
+			p.told, p.config = c.MediaAddrs, plain
 		}
 		return err
 	}
@@ -102,7 +105,7 @@ func (p *turnPool) apply(c turnsvc.Config) error {
 		_ = s.Close(context.Background())
 		return err
 	}
-	p.told = c.MediaAddrs
+	p.told, p.config = c.MediaAddrs, plain
 	p.server.Store(s)
 	return nil
 }
@@ -143,7 +146,7 @@ func (p *turnPool) refresh(s *turnsvc.Server) {
 	if slices.Equal(now, p.told) {
 		return
 	}
-	if err := s.SetMediaAddrs(now); err != nil {
+	if err := s.Apply(withOwn(p.config, now)); err != nil {
 		p.live.Load().logger.Error("TURN clients cannot reach the current media addresses", zap.Error(err))
 		return
 	}

@@ -21,8 +21,8 @@ const (
 
 // TURN is a relay for clients whose network lets nothing through to the media
 // ports. It is on unless switched off, clients learn of it with the reply to
-// their offer, and it reaches the media of this gateway and nothing else: it
-// cannot be abused as an open relay. To reach it through the HTTPS port, which
+// their offer, and unless `open` says otherwise it reaches the media of this
+// gateway and nothing else: it cannot be abused as an open relay. To reach it through the HTTPS port, which
 // every network lets pass, add the listener wrapper `turn` to the server.
 type TURN struct {
 	// Whether there is no TURN server.
@@ -58,6 +58,10 @@ type TURN struct {
 	// The most one allocation may send or receive, in bits per second.
 	// Default: no limit.
 	Bandwidth int64 `json:"bandwidth,omitempty"`
+
+	// Makes a general relay of it, which reaches the whole public Internet.
+	// Default: none, the server is closed.
+	Open *TURNOpen `json:"open,omitempty"`
 }
 
 // turnSettings are what one configuration wants of the TURN server.
@@ -95,6 +99,9 @@ func (t *TURN) settings() (*turnSettings, error) {
 		s.hosts = append(s.hosts, v)
 	}
 	if s.config.Secrets, err = t.secrets(repl); err != nil {
+		return nil, err
+	}
+	if s.config.Open, err = t.Open.relay(); err != nil {
 		return nil, err
 	}
 	s.config.Realm, s.config.MaxPerUser, s.config.Bandwidth = t.Realm, t.Quota, t.Bandwidth

@@ -23,6 +23,7 @@ type order struct {
 	NoTCP     bool   // no ICE-TCP, which the client may find first and then keeps
 	Transport string // of the TURN servers, those of this kind only: udp, tcp, tls
 	Packets   int    // to wait for
+	Plain     string // where STUN without TLS is tried first; empty: nowhere
 	Browser   string // the directory of a browser that does it; empty: this process
 }
 
@@ -31,6 +32,7 @@ type report struct {
 	Publish, Play side
 	Received      int
 	Lost          int
+	Plain         string // why STUN without TLS got no reply
 	Error         string
 }
 
@@ -62,6 +64,11 @@ func clientMain(text string) {
 }
 
 func (o order) run(r *report) error {
+	if o.Plain != "" {
+		if err := plainSTUN(o.Plain); err != nil {
+			r.Plain = err.Error()
+		}
+	}
 	pub, err := o.peer()
 	if err != nil {
 		return err

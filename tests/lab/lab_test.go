@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 	if text := os.Getenv(clientEnv); text != "" {
 		clientMain(text)
 	}
+	if to := os.Getenv(middleboxEnv); to != "" {
+		middleboxMain(to)
+	}
 	code := m.Run()
 	harness.RemoveBinary()
 	os.Exit(code)
@@ -118,6 +121,10 @@ func (b *lab) start(host string, oneToOne bool) (ca string) {
 	if oneToOne {
 		public = "public_address " + host
 	}
+	wrappers := "turn"
+	if b.plain {
+		wrappers = "turn\n\t\t\ttls\n\t\t\tturn"
+	}
 	text := fmt.Sprintf(`{
 	admin off
 	persist_config off
@@ -126,7 +133,7 @@ func (b *lab) start(host string, oneToOne bool) (ca string) {
 	default_sni %s
 	servers {
 		listener_wrappers {
-			turn
+			%s
 		}
 	}
 	wtn {
@@ -140,7 +147,7 @@ https://%s {
 		wtn
 	}
 }
-`, strings.Trim(host, "[]"), public, host, cert, key)
+`, strings.Trim(host, "[]"), wrappers, public, host, cert, key)
 	conf := filepath.Join(dir, "Caddyfile")
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		b.t.Fatal(err)
@@ -159,7 +166,7 @@ https://%s {
 }
 
 // background runs a process until the test ends. `ip netns exec` becomes the
-// process, so that its id is that of the gateway.
+// process, so that its id is that of what it runs.
 func (b *lab) background(cmd *exec.Cmd, log *logBuffer) {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -171,10 +178,10 @@ func (b *lab) background(cmd *exec.Cmd, log *logBuffer) {
 		kill := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
 		err := cmd.Wait()
 		if !kill.Stop() || err != nil {
-			b.t.Errorf("the gateway did not end cleanly: %v", err)
+			b.t.Errorf("%s did not end cleanly: %v", cmd, err)
 		}
 		if b.t.Failed() {
-			b.t.Logf("log of the gateway:\n%s", log)
+			b.t.Logf("log of %s:\n%s", cmd, log)
 		}
 	})
 }

@@ -22,6 +22,7 @@ import (
 type lab struct {
 	t                       *testing.T
 	client, router, gateway string // namespaces
+	plain                   bool
 }
 
 const (
@@ -35,6 +36,7 @@ type layout struct {
 	rules    string // of the router, as nft reads them
 	only6    bool   // no IPv4 anywhere
 	oneToOne bool   // the gateway has inner4, and outside it is gateway4
+	plain    bool   // the gateway takes TURN without TLS on its HTTPS port too
 }
 
 var labs atomic.Int32
@@ -43,7 +45,7 @@ func newLab(t *testing.T, l layout) *lab {
 	t.Helper()
 	n := labs.Add(1)
 	name := func(part string) string { return fmt.Sprintf("wtnlab-%d-%d-%s", os.Getpid(), n, part) }
-	b := &lab{t: t, client: name("c"), router: name("r"), gateway: name("g")}
+	b := &lab{t: t, client: name("c"), router: name("r"), gateway: name("g"), plain: l.plain}
 	for _, ns := range []string{b.client, b.router, b.gateway} {
 		run(t, "", "ip", "netns", "add", ns)
 		t.Cleanup(func() { run(t, "", "ip", "netns", "del", ns) })
