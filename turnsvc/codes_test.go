@@ -298,7 +298,6 @@ func TestConfigRefused(t *testing.T) {
 		"media no port":   func(c *turnsvc.Config) { c.MediaAddrs = []netip.AddrPort{netip.MustParseAddrPort("1.2.3.4:0")} },
 		"media any":       func(c *turnsvc.Config) { c.MediaAddrs = []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:5004")} },
 		"media multicast": func(c *turnsvc.Config) { c.MediaAddrs = []netip.AddrPort{netip.MustParseAddrPort("224.0.0.1:5004")} },
-		"media relayed":   func(c *turnsvc.Config) { c.MediaAddrs = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:5004")} },
 		"media many":      func(c *turnsvc.Config) { c.MediaAddrs = make([]netip.AddrPort, 65) },
 		"allocations":     func(c *turnsvc.Config) { c.MaxAllocations = 1 << 20 },
 		"negative":        func(c *turnsvc.Config) { c.MaxPerUser = -1 },

@@ -134,9 +134,6 @@ func mediaSet(in []netip.AddrPort) ([]netip.AddrPort, error) {
 		if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.Zone() != "" || m.Port() == 0 {
 			return nil, fmt.Errorf("%w: media address %v must be a unicast address with a port", ErrConfig, m)
 		}
-		if IsRelayed(a) {
-			return nil, fmt.Errorf("%w: media address %v is in the range reserved for relayed addresses", ErrConfig, m)
-		}
 		if m = netip.AddrPortFrom(a, m.Port()); !slices.Contains(out, m) {
 			out = append(out, m)
 		}

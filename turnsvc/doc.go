@@ -13,9 +13,10 @@
 //	                                       ◄── verdict; the guard answers
 //	MediaConn.WriteTo ──► data plane ──► ChannelData or Data indication ──► client
 //
-// An allocation has a relayed address in 192.0.2.0/24 or 100::/64, ranges that are routed nowhere.
-// No socket is opened for it. Its packets appear at MediaConn with that address as the source, and
-// what is written to that address at MediaConn goes to the client on the goroutine of the writer.
+// An allocation has a relayed address in 192.0.2.0/24 or 100::/64, ranges that the internet
+// routes nowhere. No socket is opened for it. Its packets appear at MediaConn with that address as
+// the source, and what is written to that address at MediaConn goes to the client on the goroutine
+// of the writer.
 //
 // # Closed by construction
 //

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,9 +18,9 @@ const (
 )
 
 // relayNet4 and relayNet6 are where relayed addresses come from: TEST-NET-1 (RFC 5737) and the
-// discard prefix (RFC 6666). Nothing is ever routed to or from them, so a relayed address can be
-// neither the address of a real client nor of a real peer, and whoever else tries to send to one
-// reaches nobody.
+// discard prefix (RFC 6666). Nothing is ever routed to or from them on the internet, so whoever else
+// tries to send to a relayed address reaches nobody. A private network may use them all the same: a
+// relayed address means something at MediaConn only, and is never that of the media.
 var (
 	relayNet4 = netip.MustParsePrefix("192.0.2.0/24")
 	relayNet6 = netip.MustParsePrefix("100::/64")
@@ -84,6 +85,9 @@ func (h *hub) reserve(a *allocation, family int, even bool) bool {
 			continue
 		}
 		a.id, a.slot = h.next, relayedAddr(h.next, family)
+		if slices.Contains(h.srv.settings.Load().MediaAddrs, a.slot) {
+			continue // a network that is built of documentation addresses
+		}
 		if h.slots[h.next%maxAllocations].CompareAndSwap(nil, a) {
 			return true
 		}

@@ -8,8 +8,9 @@ import (
 )
 
 // NamespaceHost is the address of the one interface, besides loopback, of the
-// network namespace of [InNamespace].
-const NamespaceHost = "10.77.0.1"
+// network namespace of [InNamespace]: a documentation address, as test networks
+// like to have them.
+const NamespaceHost = "192.0.2.77"
 
 const insideNamespace = "WTN_TEST_NAMESPACE"
 
