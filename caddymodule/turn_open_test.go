@@ -182,7 +182,7 @@ func (p peerSetter) AddTo(m *stun.Message) error {
 	for i := range ip {
 		ip[i] ^= mask[i]
 	}
-	m.Add(stun.AttrXORPeerAddress, append([]byte{0, family, 0x21 ^ 0, 0x12 ^ 80}, ip...))
+	m.Add(stun.AttrXORPeerAddress, append([]byte{0, family, 0x21, 0x12 ^ 80}, ip...))
 	return nil
 }
 
