@@ -32,7 +32,7 @@ func command() caddycmd.Command {
 			status.Flags().StringP("address", "a", "", "The address of the admin API, if not the default")
 			status.Flags().StringP("config", "c", "", "The configuration file to take the admin address from")
 			status.Flags().String("adapter", "", "The adapter of that configuration file")
-			group.AddCommand(status, tokenCommand())
+			group.AddCommand(status, tokenCommand(), turnCredentialsCommand())
 		},
 	}
 }

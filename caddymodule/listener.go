@@ -27,9 +27,8 @@ import (
 // name no server: the global option `default_sni` says whose certificate they
 // are shown.
 type ListenerWrapper struct {
-	pool      *turnPool
-	ctx       caddy.Context
-	httpsPort int
+	pool *turnPool
+	ctx  caddy.Context
 }
 
 // CaddyModule returns the Caddy module information.

@@ -53,7 +53,7 @@ func MatchSent(mime string, sent []SentPacket, got []Packet) (from, to int, err 
 		s := sent[from+i]
 		switch {
 		case !bytes.Equal(mediaBytes(mime, s.Payload), mediaBytes(mime, g.Payload)):
-			return from, from + i, fmt.Errorf("packet %d (seq %d) is not packet %d as sent:\n got %.48x...\nsent %.48x...", i, g.Seq, from+i, g.Payload, s.Payload)
+			return from, from + i, fmt.Errorf("packet %d (seq %d) is not packet %d as sent:\n got %.48x\nsent %.48x", i, g.Seq, from+i, g.Payload, s.Payload)
 		case s.Marker != g.Marker:
 			return from, from + i, fmt.Errorf("packet %d (seq %d): marker is %t, sent was %t", i, g.Seq, g.Marker, s.Marker)
 		case from+last < len(sent) && g.Arrival.Sub(got[0].Arrival) > settleTime && got[last].TS-g.TS != sent[from+last].TS-s.TS:
