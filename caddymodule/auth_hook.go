@@ -200,7 +200,7 @@ func (a *AuthHook) UnmarshalCaddyfile(d *caddyfile.Dispenser) (err error) {
 		case "timeout":
 			err = a.unmarshalTimeout(d)
 		case "header":
-			err = a.unmarshalHeader(d)
+			err = header(d, &a.Headers)
 		default:
 			err = unknownOption(d, "auth hook", "timeout, header")
 		}
@@ -224,22 +224,6 @@ func (a *AuthHook) unmarshalTimeout(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err)
 	}
 	a.Timeout = caddy.Duration(t)
-	return nil
-}
-
-func (a *AuthHook) unmarshalHeader(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) != 2 {
-		return d.Err("a header is written as its name and its value")
-	}
-	name := http.CanonicalHeaderKey(args[0])
-	if _, ok := a.Headers[name]; ok {
-		return d.Errf("the header %s is given twice", name)
-	}
-	if a.Headers == nil {
-		a.Headers = make(map[string]string)
-	}
-	a.Headers[name] = args[1]
 	return nil
 }
 

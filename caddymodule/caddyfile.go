@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 
@@ -84,4 +85,22 @@ func onOff(d *caddyfile.Dispenser) (*bool, error) {
 	}
 	off := false
 	return &off, nil
+}
+
+// header adds `header <name> <value>`, an option that may be given several
+// times, once for each name.
+func header(d *caddyfile.Dispenser, headers *map[string]string) error {
+	args := d.RemainingArgs()
+	if len(args) != 2 {
+		return d.Err("a header is written as its name and its value")
+	}
+	name := http.CanonicalHeaderKey(args[0])
+	if _, ok := (*headers)[name]; ok {
+		return d.Errf("the header %s is given twice", name)
+	}
+	if *headers == nil {
+		*headers = make(map[string]string)
+	}
+	(*headers)[name] = args[1]
+	return nil
 }

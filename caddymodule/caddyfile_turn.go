@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"math"
-	"net/http"
 	"strconv"
 	"strings"
 
@@ -97,7 +96,7 @@ func (a *ICEServerAPI) unmarshal(d *caddyfile.Dispenser) error {
 		case given == "token", given == "ttl":
 			err = d.Errf("%s is given twice", given)
 		case given == "header": // the one that may be given several times
-			err = a.unmarshalHeader(d)
+			err = header(d, &a.Headers)
 		default:
 			err = unknownOption(d, "ice_server_api", "token, ttl, header")
 		}
@@ -105,22 +104,6 @@ func (a *ICEServerAPI) unmarshal(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	return nil
-}
-
-func (a *ICEServerAPI) unmarshalHeader(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) != 2 {
-		return d.Err("a header is written as its name and its value")
-	}
-	name := http.CanonicalHeaderKey(args[0])
-	if _, ok := a.Headers[name]; ok {
-		return d.Errf("the header %s is given twice", name)
-	}
-	if a.Headers == nil {
-		a.Headers = make(map[string]string)
-	}
-	a.Headers[name] = args[1]
 	return nil
 }
 

@@ -76,6 +76,8 @@ section "go mod tidy" go mod tidy -diff
 section "gofmt" formatted
 section "go vet" go vet ./...
 section "staticcheck" static
+# The race detector allocates by itself, so these assertions need a run without.
+section "no allocation per packet" go test -count=1 -run 'Alloc' ./relay/... ./turnsvc
 if section "build the gateway" gateway; then
 	export WTN_GATEWAY="$tmp/caddy"
 	[ $# -gt 0 ] || set -- ./...

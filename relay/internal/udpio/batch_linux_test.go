@@ -158,7 +158,7 @@ func TestPeerErrorCostsOneMessage(t *testing.T) {
 	for _, e := range []syscall.Errno{unix.ECONNREFUSED, unix.EPERM, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.ENOBUFS} {
 		server := open(t, "udp4", "127.0.0.1:0", Options{})
 		if !server.GSO() {
-			t.Skip("SKIPPED, NOT TESTED: this kernel has no UDP_SEGMENT")
+			skip(t, "this kernel has no UDP_SEGMENT")
 		}
 		seen := 0
 		f := &faulty{}
@@ -229,7 +229,7 @@ func TestSegmentationRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := open(t, "udp4", "127.0.0.1:0", Options{})
 			if !server.GSO() {
-				t.Skip("SKIPPED, NOT TESTED: this kernel has no UDP_SEGMENT")
+				skip(t, "this kernel has no UDP_SEGMENT")
 			}
 			server.gsoProven.Store(c.proven)
 			f := &faulty{refuse: func(_ int, m *mmsghdr) syscall.Errno {
@@ -259,7 +259,7 @@ func TestSegmentationRefused(t *testing.T) {
 func TestSegmentsKeepPacketInfoWhenSplit(t *testing.T) {
 	server := open(t, "udp4", "0.0.0.0:0", Options{})
 	if !server.GSO() {
-		t.Skip("SKIPPED, NOT TESTED: this kernel has no UDP_SEGMENT")
+		skip(t, "this kernel has no UDP_SEGMENT")
 	}
 	sink := open(t, "udp4", "127.0.0.1:0", Options{})
 	from := netip.MustParseAddr("127.0.0.77")
