@@ -9,6 +9,16 @@ var (
 	ErrNoPublisher = errors.New("nobody publishes this stream now: start the publisher, or try again in a moment")
 	// ErrStreamName: the stream name is empty, too long or holds characters that are not allowed.
 	ErrStreamName = errors.New("stream names are 1 to 256 letters, digits, '-', '_', '.', '~' or '@', in segments separated by '/'")
+	// ErrPublished: somebody publishes the stream and does not make room.
+	ErrPublished = errors.New("somebody else publishes this stream: stop that publisher, or publish under another name")
+	// ErrBitrate: the streams published here may not get any bigger.
+	ErrBitrate = errors.New("the configured limit of incoming bitrate is reached: try again later")
+	// ErrUpstreams: the stream has to come from elsewhere, and every place failed.
+	ErrUpstreams = errors.New("no upstream delivers this stream now: try again in a moment")
+	// ErrUpstreamTimeout: likewise, and the time for it is over.
+	ErrUpstreamTimeout = errors.New("no upstream answered in time: try again in a moment")
+	// ErrNoPause: the upstream cannot hold a session without its media.
+	ErrNoPause = errors.New("this upstream cannot pause a session")
 	// ErrSessionNotFound: no session has this secret; it may have ended.
 	ErrSessionNotFound = errors.New("no such session: it has ended or never existed")
 	// ErrLimit: a configured limit on publishers or subscribers is reached.

@@ -32,6 +32,14 @@ type OfferRequest struct {
 	// limits. Of a publisher it holds for whoever subscribes while it publishes,
 	// of a subscriber for itself. 0: no bound.
 	MaxSubscribers int
+	// MaxBitrate bounds what a publisher may send, bits/s; it is ended when it
+	// sends more for several seconds. 0: no bound.
+	MaxBitrate uint64
+	// Priority ranks a publisher among those of its stream, see PublishBackup.
+	// Higher wins.
+	Priority int
+	// Routing is the stream's; nil: the zero value.
+	Routing *Routing
 	// Hold lets a subscriber wait for the first publisher instead of refusing it
 	// with ErrNoPublisher. It ends when that publisher sends what it cannot play.
 	Hold bool

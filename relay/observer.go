@@ -13,6 +13,8 @@ type Role string
 const (
 	RolePublish   Role = "publish"   // the peer sends
 	RoleSubscribe Role = "subscribe" // the peer receives
+	RolePull      Role = "pull"      // an upstream sends: a session that we made there
+	RolePush      Role = "push"      // an upstream receives: likewise
 )
 
 // Env is what sessions need of the outside and what a new configuration may

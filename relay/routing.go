@@ -1,0 +1,94 @@
+package relay
+
+import (
+	"time"
+)
+
+// PublishPolicy says what a second publisher of a stream is.
+type PublishPolicy string
+
+const (
+	// PublishReplace: it takes the stream over, the first one ends. The default.
+	PublishReplace PublishPolicy = "replace"
+	// PublishRefuse: it is refused with ErrPublished while the first one is there.
+	PublishRefuse PublishPolicy = "refuse"
+	// PublishBackup: both stay. The one with the higher priority has the stream,
+	// of equal ones the one that came first; another takes over when it fails.
+	PublishBackup PublishPolicy = "backup"
+)
+
+// Standby says how ready the second source of a pulled stream is.
+type Standby string
+
+const (
+	StandbyCold Standby = "cold" // asked when it is needed
+	StandbyWarm Standby = "warm" // connected, and paused where the vendor can
+	StandbyHot  Standby = "hot"  // its media flows all the time
+)
+
+// PushMode says where a stream is pushed to.
+type PushMode string
+
+const (
+	PushMirror PushMode = "mirror" // to all upstreams at once
+	PushFirst  PushMode = "first"  // to the first one that works
+)
+
+// Routing is what a stream does beside its sessions here: what happens when
+// publishers or upstreams fail, where it is pulled from and pushed to. It never
+// changes once a request carries it; the newest request's holds for the stream.
+// The zero value is a stream that is published and played here.
+type Routing struct {
+	Publishers PublishPolicy
+
+	// Pull names the upstreams a stream is pulled from when nobody publishes it
+	// here, the preferred first. PullLinger is how long a pull outlives its last
+	// viewer; default 10s.
+	Pull       []string
+	Standby    Standby // default cold
+	PullLinger time.Duration
+
+	// Push names the upstreams a stream that is published here is sent to.
+	Push     []string
+	PushMode PushMode // default mirror
+
+	// Detour keeps what is published here from being played here: viewers are
+	// served by the pull. For backends that do something to the media.
+	Detour bool
+
+	Failover Failover
+	Slate    *Slate // nil: none
+}
+
+// Failover is how failures of sources are told and answered. Zero values are
+// the defaults.
+type Failover struct {
+	// MediaTimeout is the least time without video after which a source that
+	// has no other one to be compared with is suspected. It grows with the
+	// source's own rhythm. Default 500ms, at least 250ms.
+	MediaTimeout time.Duration
+	// AudioTimeout is the same for sound without picture. Default 1s.
+	AudioTimeout time.Duration
+	// RelativeTimeout is how far a source may be behind another one that goes
+	// on. Default 150ms.
+	RelativeTimeout time.Duration
+	// FailbackDelay is how long a better source has to be well before the
+	// stream goes back to it. Default 30s.
+	FailbackDelay time.Duration
+	// FailbackManual leaves going back to the operator.
+	FailbackManual bool
+}
+
+// Slate is what viewers see when all sources are gone.
+type Slate struct {
+	// Clip is the operator's picture, nil: the built-in one. A stream whose codec
+	// it does not have gets the built-in one, too.
+	Clip *SlateClip
+	// After is how long nothing may flow before it is shown. Default 1s.
+	After time.Duration
+	// Max is how long it is shown before the viewers are ended. Default 10m.
+	Max time.Duration
+}
+
+// SlateClip is a still picture or a short loop.
+type SlateClip struct{}
