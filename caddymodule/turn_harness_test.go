@@ -207,11 +207,17 @@ type radio struct {
 
 func newRadio(t *testing.T, policy webrtc.ICETransportPolicy) *radio {
 	t.Helper()
+	return newRadioWith(t, policy, func(*webrtc.SettingEngine) {})
+}
+
+func newRadioWith(t *testing.T, policy webrtc.ICETransportPolicy, configure func(*webrtc.SettingEngine)) *radio {
+	t.Helper()
 	se := webrtc.SettingEngine{}
 	se.SetIncludeLoopbackCandidate(true)
 	se.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeTCP4})
 	se.SetRelayAcceptanceMinWait(0)
 	se.DisableActiveTCP(true) // it would be used even where only the relay may be
+	configure(&se)
 	m := &webrtc.MediaEngine{}
 	if err := m.RegisterDefaultCodecs(); err != nil {
 		t.Fatal(err)
@@ -306,7 +312,12 @@ func unbroken(t *testing.T, got []uint16) {
 // broadcast publishes an audio stream of 200 packets a second until the test ends.
 func broadcast(t *testing.T, url string, policy webrtc.ICETransportPolicy, pick func([]webrtc.ICEServer) []webrtc.ICEServer) *radio {
 	t.Helper()
-	r := newRadio(t, policy)
+	return newRadio(t, policy).broadcast(url, pick)
+}
+
+func (r *radio) broadcast(url string, pick func([]webrtc.ICEServer) []webrtc.ICEServer) *radio {
+	t := r.t
+	t.Helper()
 	track, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2}, "audio", "radio")
 	if err != nil {
 		t.Fatal(err)
@@ -342,13 +353,18 @@ func listen(t *testing.T, url string, policy webrtc.ICETransportPolicy, pick fun
 	return newListener(t, policy).call(url, pick)
 }
 
-func newListener(t *testing.T, policy webrtc.ICETransportPolicy) *radio {
-	t.Helper()
-	r := newRadio(t, policy)
+// hears makes a listener of a radio that was not called yet.
+func (r *radio) hears() *radio {
+	r.t.Helper()
 	if _, err := r.pc.AddTransceiverFromKind(webrtc.RTPCodecTypeAudio, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	return r
+}
+
+func newListener(t *testing.T, policy webrtc.ICETransportPolicy) *radio {
+	t.Helper()
+	return newRadio(t, policy).hears()
 }
 
 func noServers([]webrtc.ICEServer) []webrtc.ICEServer { return nil }

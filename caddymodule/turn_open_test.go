@@ -106,10 +106,11 @@ type rawTURN struct {
 	c     turnsvc.Credential
 	realm string
 	nonce []byte
+	reply *stun.Message // the last
 }
 
 func newRawTURN(t *testing.T, server net.Addr, c turnsvc.Credential) *rawTURN {
-	conn, err := net.Dial("udp4", server.String())
+	conn, err := net.Dial("udp", server.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,6 +143,7 @@ func (r *rawTURN) ask(method stun.Method, attrs ...stun.Setter) int {
 		if err := reply.Decode(); err != nil || reply.TransactionID != m.TransactionID {
 			r.t.Fatalf("%v, %v", reply, err)
 		}
+		r.reply = reply
 		if reply.Type.Class == stun.ClassSuccessResponse {
 			return 0
 		}
@@ -163,18 +165,18 @@ func (r *rawTURN) ask(method stun.Method, attrs ...stun.Setter) int {
 
 // peerSetter writes an address as it is spelled: a library would turn an
 // IPv4-mapped one into IPv4.
-type peerSetter netip.Addr
+type peerSetter netip.AddrPort
 
 func peerAddress(t *testing.T, ip string) stun.Setter {
 	a, err := netip.ParseAddr(ip)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return peerSetter(a)
+	return peerSetter(netip.AddrPortFrom(a, 80))
 }
 
 func (p peerSetter) AddTo(m *stun.Message) error {
-	family, ip := byte(2), netip.Addr(p).AsSlice()
+	family, ip := byte(2), netip.AddrPort(p).Addr().AsSlice()
 	if len(ip) == 4 {
 		family = 1
 	}
@@ -182,7 +184,8 @@ func (p peerSetter) AddTo(m *stun.Message) error {
 	for i := range ip {
 		ip[i] ^= mask[i]
 	}
-	m.Add(stun.AttrXORPeerAddress, append([]byte{0, family, 0x21, 0x12 ^ 80}, ip...))
+	port := netip.AddrPort(p).Port() ^ 0x2112
+	m.Add(stun.AttrXORPeerAddress, append([]byte{0, family, byte(port >> 8), byte(port)}, ip...))
 	return nil
 }
 

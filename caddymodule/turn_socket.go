@@ -12,12 +12,13 @@ import (
 	"github.com/talwtn/caddy-wtn/turnsvc"
 )
 
-// turnSocket is an open port for TURN clients and the number of generations
-// that want it. The server owns the sockets from the moment it serves them.
+// turnSocket is an open address for TURN clients and the number of generations
+// that want it: a reload that names it again keeps it, with all its sockets. The
+// server owns them from the moment it serves them.
 type turnSocket struct {
 	addr     turnAddress
-	pc       net.PacketConn // UDP
-	ln       net.Listener   // TCP
+	pcs      []net.PacketConn // UDP: the sockets of the one address
+	ln       net.Listener     // TCP
 	refs     int
 	endpoint *turnsvc.Endpoint // nil until served
 }
@@ -27,7 +28,7 @@ func openTURN(a turnAddress) (*turnSocket, error) {
 	var err error
 	m := a.mediaAddress()
 	if m.udp() {
-		s.pc, err = new(net.ListenConfig).ListenPacket(noContext, m.network, m.hostPort())
+		s.pcs, err = turnsvc.ListenUDP(m.network, m.hostPort())
 	} else {
 		s.ln, err = new(net.ListenConfig).Listen(noContext, m.network, m.hostPort())
 	}
@@ -41,8 +42,8 @@ func (s *turnSocket) serve(p *turnPool) (err error) {
 	server := p.server.Load()
 	switch {
 	case s.endpoint != nil:
-	case s.pc != nil:
-		s.endpoint, err = server.ServeUDP(s.pc)
+	case s.pcs != nil:
+		s.endpoint, err = server.ServeUDP(s.pcs...)
 	case s.addr.tls:
 		s.endpoint, err = server.Serve(tls.NewListener(s.ln, &tls.Config{GetConfigForClient: p.tlsConfig}))
 	default:
@@ -52,13 +53,15 @@ func (s *turnSocket) serve(p *turnPool) (err error) {
 }
 
 // retire stops arrivals. Allocations stay until their clients leave, and with
-// them a UDP socket.
+// them the sockets of a UDP address.
 func (s *turnSocket) retire() {
 	switch {
 	case s.endpoint != nil:
 		s.endpoint.Drain()
-	case s.pc != nil:
-		s.pc.Close()
+	case s.pcs != nil:
+		for _, pc := range s.pcs {
+			pc.Close()
+		}
 	default:
 		s.ln.Close()
 	}
@@ -81,7 +84,7 @@ func (s *turnSocket) localAddr() net.Addr {
 	if s.ln != nil {
 		return s.ln.Addr()
 	}
-	return s.pc.LocalAddr()
+	return s.pcs[0].LocalAddr()
 }
 
 func (s *turnSocket) port() int { return portOf(s.localAddr()) }

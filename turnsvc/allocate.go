@@ -122,9 +122,9 @@ func (g *guard) open(set *settings, a *allocation, family int, even bool) (code 
 		s.quota.release(a.user, a.client.Addr())
 		return code, why
 	}
-	g.clients[a.client] = a
 	g.port.allocated(a.lifetime, true)
 	a.timer = time.AfterFunc(a.lifetime, func() { a.end(EndExpired) })
+	g.clients.add(a) // from here on others see it
 	s.log.Debug("turn allocation started", zap.String("user", a.user), zap.Stringer("client", a.client),
 		zap.Stringer("transport", g.port.transport()), zap.Stringer("relayed", a.relayed))
 	if s.observer != nil {
@@ -165,7 +165,7 @@ func (g *guard) makeRelay(set *settings, a *allocation, family int, even bool) (
 }
 
 func (g *guard) acceptAllocate(r *request, a *allocation) {
-	g.accept(r, addressAttr(stun.AttrXORRelayedAddress, a.relayed), addressAttr(stun.AttrXORMappedAddress, r.from), seconds(a.lifetime))
+	g.accept(r, addressAttr(stun.AttrXORRelayedAddress, a.relayed), addressAttr(stun.AttrXORMappedAddress, r.from.AddrPort), seconds(a.lifetime))
 }
 
 // firstMedia is the media address a packet seems to come from before the client spoke to one.

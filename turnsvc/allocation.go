@@ -18,8 +18,8 @@ const (
 	maxLeases          = 64               // permissions, and channels, of one allocation
 )
 
-// allocation is one relayed address and what its client may do with it. The goroutine of its guard
-// writes it; the data plane reads it from any goroutine through atomics.
+// allocation is one relayed address and what its client may do with it. It is written under the
+// judging lock of its clients; the data plane reads it from any goroutine through atomics.
 type allocation struct {
 	srv      *Server
 	guard    *guard
@@ -27,7 +27,7 @@ type allocation struct {
 	user     string // id, for quota, revocation and logs
 	username string
 	key      []byte // kept, so that the client may refresh after the credential or secret has gone
-	client   netip.AddrPort
+	client   fiveTuple
 	slot     netip.AddrPort // its place in the hub, spelled as an address; the library knows the client by it
 	relayed  netip.AddrPort // what the client was told: the slot, or the outside of an open socket
 	addr     *net.UDPAddr   // relayed, as MediaConn reports it
@@ -120,7 +120,7 @@ func (l *leases) fresh(now int64) *leases {
 	return n
 }
 
-// permit records permissions the library granted. Only the goroutine of the guard calls it.
+// permit records permissions the library granted. The judging lock is held.
 func (a *allocation) permit(peers ...netip.AddrPort) {
 	now := a.srv.nanos()
 	n := a.leases.Load().fresh(now)

@@ -51,7 +51,7 @@ func (n *nonces) valid(text []byte, now time.Time, ip netip.Addr) bool {
 // request is one request of a client, and what became known about its sender.
 type request struct {
 	m        *stun.Message
-	from     netip.AddrPort
+	from     fiveTuple
 	set      *settings
 	alloc    *allocation // of this 5-tuple, if any
 	username string

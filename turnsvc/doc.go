@@ -3,10 +3,10 @@
 //
 // # The model
 //
-// Clients arrive at endpoints: UDP sockets (ServeUDP), listeners (Serve), and the Inlet, into which a
-// listener shared with HTTPS pushes the connections that turn out to speak TURN. An endpoint has
-// ports: the UDP socket itself, or each stream connection. A port is read by one goroutine, which
-// runs its guard. The guard alone looks at what clients send:
+// Clients arrive at endpoints: UDP addresses (ServeUDP), listeners (Serve), and the Inlet, into which
+// a listener shared with HTTPS pushes the connections that turn out to speak TURN. An endpoint has
+// ports: each socket of the UDP address, or each stream connection. A port is read by one goroutine,
+// which runs its guard. The guard alone looks at what clients send:
 //
 //	ChannelData, Send ──► data plane ──► hub ──► MediaConn.ReadFrom
 //	requests ──► guard: authenticate, judge ──► library: keep the books
@@ -17,6 +17,23 @@
 // routes nowhere. No socket is opened for it. Its packets appear at MediaConn with that address as
 // the source, and what is written to that address at MediaConn goes to the client on the goroutine
 // of the writer.
+//
+// # The sockets of a UDP address
+//
+// One socket is one goroutine that reads, so ListenUDP opens several that share the address
+// (SO_REUSEPORT, on Linux). The kernel spreads the clients over them by a hash of both ends. That hash is
+// no promise: it changes while sockets come and go. So the address is what has clients, and its sockets
+// are only ways to it: clients.go is their common table, read without a lock. Requests are
+// authenticated in parallel and judged one at a time. The sockets end together, with the last
+// allocation if the address is drained.
+//
+// An allocation is found by its 5-tuple: protocol and port are those of the endpoint, the rest is the
+// client's address and port, and the address of ours that it sent to. That last part matters for a
+// socket that is bound to no address, on a host with several: there each packet is read with
+// it (local_linux.go), and what the client gets comes from there, or it would take no notice.
+//
+// The price of sharing is that anybody of the same user could join; listen_linux.go tells how the
+// address stays exclusive.
 //
 // # Closed by construction
 //
@@ -51,8 +68,9 @@
 //   - A line of log per bad packet: it gets none, and log.go limits the rest.
 //   - Ending an allocation while a permission is being added can dereference nil: allocations end only
 //     by a question, and questions are serial; its own timers are set later than ours.
-//   - All clients of a socket served serially with one lookup, log call and copy after another: packets
-//     do not pass it. Each port's goroutine relays its own, without locks or garbage.
+//   - All clients of a socket served serially with one lookup, log call and copy after another, and kept
+//     by socket: packets do not pass it. Each port's goroutine relays its own, without locks or garbage,
+//     and what it knows of clients it shares with the other sockets of the address.
 //
 // # What survives what
 //
@@ -64,6 +82,9 @@
 // # Limits
 //
 // With several media addresses of one family, packets to a client come from the one it spoke to
-// last, since the socket interface of MediaConn has no place for it. TCP relaying (RFC 6062), mobility,
+// last, since the socket interface of MediaConn has no place for it. On systems other than Linux a UDP
+// address has one socket, and where it is bound to no address the system chooses what its answers come
+// from. MediaConn is one queue: however many sockets take packets in, they leave by one reader
+// unless the media side reads with several. TCP relaying (RFC 6062), mobility,
 // reservations and DONT-FRAGMENT are not offered.
 package turnsvc

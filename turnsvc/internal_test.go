@@ -21,7 +21,7 @@ type fakePort struct{ sent, bytes int }
 func (f *fakePort) transport() Transport          { return UDP }
 func (f *fakePort) allocated(time.Duration, bool) {}
 func (f *fakePort) released()                     {}
-func (f *fakePort) send(k *packet, _ netip.AddrPort, _ bool) bool {
+func (f *fakePort) send(k *packet, _ fiveTuple, _ bool) bool {
 	f.sent++
 	f.bytes += k.n
 	k.free()
@@ -39,9 +39,8 @@ func bench(t testing.TB) (*guard, *allocation, *fakePort) {
 	}
 	t.Cleanup(func() { _ = s.Close(context.Background()) })
 	port := &fakePort{}
-	g := newGuard(s, s.newEndpoint(nil))
-	g.port = port
-	client := netip.MustParseAddrPort("198.51.100.1:1000")
+	g := newGuard(s.newEndpoint(nil), port, newClients(udpShards))
+	client := fiveTuple{AddrPort: netip.MustParseAddrPort("198.51.100.1:1000"), server: netip.MustParseAddr("198.51.100.2")}
 	a := &allocation{srv: s, guard: g, user: "u", username: "1:u", key: []byte("k"), client: client, lifetime: defaultLifetime}
 	if code, _ := g.open(s.settings.Load(), a, 4, false); code != 0 {
 		t.Fatalf("open: %d", code)
@@ -352,14 +351,13 @@ func FuzzGuard(f *testing.F) {
 	f.Add(sendIndication([]byte{1, 2, 3}))
 	f.Add([]byte{0x40, 0, 0, 4, 1, 2, 3, 4})
 	f.Add([]byte{0x40, 0, 0xff, 0xff})
-	stranger := netip.MustParseAddrPort("[2001:db8::7]:9")
+	stranger := fiveTuple{AddrPort: netip.MustParseAddrPort("[2001:db8::7]:9")}
 	buf := make([]byte, maxFrame)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) > maxFrame {
 			return
 		}
 		if a.ended.Load() { // by a signed Refresh of an earlier input
-			g.sweep()
 			a = reopen(t, a)
 		}
 		before := *port
@@ -367,7 +365,7 @@ func FuzzGuard(f *testing.F) {
 		if port.sent > before.sent+1 || port.bytes-before.bytes > 200 {
 			t.Fatalf("a stranger got %d bytes for %x", port.bytes-before.bytes, b)
 		}
-		if len(g.srv.hub.in) != 0 || len(g.clients) > 1 {
+		if len(g.srv.hub.in) != 0 || len(g.clients.all()) > 1 {
 			t.Fatalf("a stranger got through with %x", b)
 		}
 		g.handle(b, a.client)

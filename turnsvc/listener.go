@@ -3,12 +3,13 @@ package turnsvc
 import (
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// Endpoint is one place where clients arrive: a UDP socket, a listener, or the Inlet. The server
+// Endpoint is one place where clients arrive: a UDP address, a listener, or the Inlet. The server
 // owns what it was given and closes it when the endpoint ends.
 //
 // To move to another address, serve the new socket and Drain the old endpoint: it takes no new
@@ -25,7 +26,7 @@ type Endpoint struct {
 
 	mu    sync.Mutex
 	conns map[*streamPort]struct{} // nil for UDP
-	udp   *udpPort
+	udp   *udpGroup
 }
 
 // Addr is the local address of the socket or listener, nil for the Inlet.
@@ -35,7 +36,7 @@ func (e *Endpoint) Addr() net.Addr { return e.addr }
 func (e *Endpoint) Done() <-chan struct{} { return e.done }
 
 // Drain stops arrivals and lets what is established run out; it returns at once. A listener is
-// closed now, a UDP socket when its last allocation has ended. Idempotent.
+// closed now, the sockets of a UDP address when its last allocation has ended. Idempotent.
 func (e *Endpoint) Drain() {
 	if e.draining.Swap(true) {
 		return
@@ -43,8 +44,8 @@ func (e *Endpoint) Drain() {
 	e.shut()
 }
 
-// Resume takes back a Drain: a UDP socket that was kept for its allocations takes new ones again. It
-// reports false when there is nothing to resume: a listener, or a socket that is closed.
+// Resume takes back a Drain: a UDP address that was kept for its allocations takes new ones again. It
+// reports false when there is nothing to resume: a listener, or sockets that are closed.
 func (e *Endpoint) Resume() bool { return e.udp != nil && !e.stopping() && e.udp.resume() }
 
 // Close ends the endpoint with everything on it and waits for its goroutines. Idempotent.
@@ -80,29 +81,26 @@ func (e *Endpoint) endReason() EndReason {
 	return EndClosed
 }
 
-// ServeUDP serves a UDP socket in the background until it is closed, drained or closed through
-// the returned Endpoint, or the server closes. Several sockets are served in parallel; with SO_REUSEPORT
-// the kernel keeps each client on one of them. A socket with the AddrPort methods of *net.UDPConn
-// is served without allocating. The receive buffer is raised to 4 MiB if the system allows.
-func (s *Server) ServeUDP(pc net.PacketConn) (*Endpoint, error) {
-	if pc == nil {
+// ServeUDP serves one listening address for UDP in the background until it is closed, drained or closed
+// through the returned Endpoint, or the server closes. The address may have several sockets, as
+// ListenUDP opens them, for as many goroutines: it does not matter by which of them a packet of a
+// client arrives. Sockets with the AddrPort methods of *net.UDPConn are served without allocating. If
+// one is bound to no address, what a client gets comes from the address it sent to (on Linux, for
+// a *net.UDPConn). Receive buffers are raised to 4 MiB if the system allows. On error, which is ErrAddress
+// without sockets or ErrClosed, they have been closed.
+func (s *Server) ServeUDP(sockets ...net.PacketConn) (*Endpoint, error) {
+	if len(sockets) == 0 || slices.Contains(sockets, nil) {
+		closeAll(sockets)
 		return nil, ErrAddress
 	}
-	e := s.newEndpoint(pc.LocalAddr())
-	u := &udpPort{endpoint: e, pc: pc}
-	u.fast, _ = pc.(addrPortConn)
-	e.udp = u
-	e.shut = u.closeIdle
-	if b, ok := pc.(interface{ SetReadBuffer(int) error }); ok {
-		_ = b.SetReadBuffer(readBuffer)
-	}
-	g := newGuard(s, e)
-	g.port = u
+	e := s.newEndpoint(sockets[0].LocalAddr())
+	e.udp = newUDPGroup(e, sockets)
+	e.shut = e.udp.closeIdle
 	if err := s.addEndpoint(e); err != nil {
-		_ = pc.Close()
+		closeAll(sockets)
 		return nil, err
 	}
-	e.run(func() { u.serve(g) })
+	e.run(e.udp.serve)
 	return e, nil
 }
 
@@ -175,8 +173,7 @@ func (e *Endpoint) admit(conn net.Conn) error {
 		return ErrTooManyConns
 	}
 	p := newStreamPort(e, conn, client)
-	g := newGuard(s, e)
-	g.port = p
+	g := newGuard(e, p, newClients(1))
 	e.mu.Lock()
 	if e.draining.Load() || e.stopping() {
 		e.mu.Unlock()

@@ -27,6 +27,11 @@ func (g *guard) request(r *request) {
 		g.reject(r, 420, rejectUnsupported, unknown)
 		return
 	}
+	g.clients.judging.Lock()
+	defer g.clients.judging.Unlock()
+	if r.alloc == nil { // it may have come to be by another socket meanwhile
+		r.alloc = g.living(r.from)
+	}
 	if method == stun.MethodAllocate {
 		g.allocate(r)
 		return
@@ -54,7 +59,7 @@ func (g *guard) binding(r *request) {
 	if !g.mayAnswer(r, 0) {
 		return
 	}
-	attrs := []stun.Setter{addressAttr(stun.AttrXORMappedAddress, r.from)}
+	attrs := []stun.Setter{addressAttr(stun.AttrXORMappedAddress, r.from.AddrPort)}
 	if r.m.Contains(stun.AttrFingerprint) {
 		attrs = append(attrs, stun.Fingerprint)
 	}

@@ -21,7 +21,7 @@ const (
 type streamPort struct {
 	endpoint *Endpoint
 	conn     net.Conn
-	client   netip.AddrPort
+	client   fiveTuple
 	kind     Transport
 	queue    chan *packet
 	done     chan struct{}
@@ -38,14 +38,14 @@ func newStreamPort(e *Endpoint, conn net.Conn, client netip.AddrPort) *streamPor
 		kind = TLS
 	}
 	return &streamPort{
-		endpoint: e, conn: conn, client: client, kind: kind,
+		endpoint: e, conn: conn, client: fiveTuple{AddrPort: client}, kind: kind,
 		queue: make(chan *packet, streamQueue), done: make(chan struct{}),
 	}
 }
 
 func (p *streamPort) transport() Transport { return p.kind }
 
-func (p *streamPort) send(k *packet, _ netip.AddrPort, urgent bool) bool {
+func (p *streamPort) send(k *packet, _ fiveTuple, urgent bool) bool {
 	if !urgent && len(p.queue) >= streamQueue-urgentReserve {
 		k.free()
 		return false
@@ -109,7 +109,7 @@ func (p *streamPort) serve(g *guard) {
 		}
 		g.handle(frame, p.client)
 	}
-	g.endAll(p.endpoint.endReason())
+	g.clients.endAll(p.endpoint.endReason())
 	p.mu.Lock()
 	p.closed = true
 	authed := p.authed

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -17,92 +15,65 @@ type addrPortConn interface {
 	WriteToUDPAddrPort(b []byte, addr netip.AddrPort) (int, error)
 }
 
-// udpPort is one UDP socket with all its clients.
+// udpPort is one UDP socket of a group, with the goroutine that reads it. An allocation is sent to by
+// the socket it was made through.
 type udpPort struct {
-	endpoint *Endpoint
-	pc       net.PacketConn
-	fast     addrPortConn // nil when pc has no such methods
-	live     atomic.Int32
-
-	mu     sync.Mutex // between the end of the last allocation, draining and its end
-	closed bool
+	*udpGroup
+	pc    net.PacketConn
+	fast  addrPortConn // nil when pc has no such methods
+	local *localConn   // nil when pc is bound to an address, or does not tell which was used
 }
 
-func (u *udpPort) transport() Transport { return UDP }
-
-func (u *udpPort) allocated(_ time.Duration, fresh bool) {
-	if fresh {
-		u.live.Add(1)
+func newUDPPort(u *udpGroup, pc net.PacketConn) *udpPort {
+	p := &udpPort{udpGroup: u, pc: pc, local: newLocalConn(pc)}
+	p.fast, _ = pc.(addrPortConn)
+	if b, ok := pc.(interface{ SetReadBuffer(int) error }); ok {
+		_ = b.SetReadBuffer(readBuffer)
 	}
+	return p
 }
 
-func (u *udpPort) released() {
-	u.live.Add(-1)
-	u.closeIdle()
-}
+func (p *udpPort) transport() Transport { return UDP }
 
-// closeIdle closes the socket if it is draining and has no allocation left.
-func (u *udpPort) closeIdle() {
-	u.mu.Lock()
-	idle := u.live.Load() <= 0 && u.endpoint.draining.Load()
-	u.closed = u.closed || idle
-	u.mu.Unlock()
-	if idle {
-		_ = u.pc.Close()
-	}
-}
-
-// resume ends the draining, unless the socket was closed.
-func (u *udpPort) resume() bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.closed {
-		return false
-	}
-	u.endpoint.draining.Store(false)
-	return true
-}
-
-func (u *udpPort) close() {
-	u.mu.Lock()
-	u.closed = true
-	u.mu.Unlock()
-	_ = u.pc.Close()
-}
-
-func (u *udpPort) send(k *packet, to netip.AddrPort, _ bool) bool {
+func (p *udpPort) send(k *packet, to fiveTuple, _ bool) bool {
 	defer k.free()
 	var err error
-	if u.fast != nil {
-		_, err = u.fast.WriteToUDPAddrPort(k.b(), to)
-	} else {
-		_, err = u.pc.WriteTo(k.b(), net.UDPAddrFromAddrPort(to))
+	switch {
+	case p.local != nil:
+		err = p.local.write(k.b(), to)
+	case p.fast != nil:
+		_, err = p.fast.WriteToUDPAddrPort(k.b(), to.AddrPort)
+	default:
+		_, err = p.pc.WriteTo(k.b(), net.UDPAddrFromAddrPort(to.AddrPort))
 	}
 	return err == nil
 }
 
-func (u *udpPort) read(b []byte) (int, netip.AddrPort, error) {
-	if u.fast != nil {
-		return u.fast.ReadFromUDPAddrPort(b)
+func (p *udpPort) read(b []byte) (n int, from fiveTuple, err error) {
+	switch {
+	case p.local != nil:
+		return p.local.read(b)
+	case p.fast != nil:
+		n, from.AddrPort, err = p.fast.ReadFromUDPAddrPort(b)
+		return n, from, err
 	}
-	n, addr, err := u.pc.ReadFrom(b)
+	n, addr, err := p.pc.ReadFrom(b)
 	if err != nil {
-		return 0, netip.AddrPort{}, err
+		return 0, from, err
 	}
-	from, err := addrPort(addr)
-	if err != nil {
-		return 0, netip.AddrPort{}, nil // nobody to answer: an empty packet is ignored
+	if from.AddrPort, err = addrPort(addr); err != nil {
+		return 0, from, nil // nobody to answer: an empty packet is ignored
 	}
 	return n, from, nil
 }
 
 // serve reads the socket until it is closed. Other errors (an ICMP answer to something we sent, a
 // deadline somebody else set) are waited out.
-func (u *udpPort) serve(g *guard) {
+func (p *udpPort) serve(g *guard) {
 	var b [maxFrame + 1]byte // one more than acceptable, to see truncation
 	wait := time.Millisecond
 	for {
-		n, from, err := u.read(b[:])
+		n, from, err := p.read(b[:])
 		switch {
 		case err == nil:
 			wait = time.Millisecond
@@ -112,15 +83,15 @@ func (u *udpPort) serve(g *guard) {
 				g.srv.counts.add(rejectGarbage)
 			}
 			continue
-		case errors.Is(err, net.ErrClosed), u.endpoint.stopping():
-			u.close()
-			g.endAll(u.endpoint.endReason())
+		case errors.Is(err, net.ErrClosed), p.endpoint.stopping():
+			p.close() // the others as well: a socket that is missing would take its share of the clients along
+			g.clients.endAll(p.endpoint.endReason())
 			return
 		}
 		select {
 		case <-time.After(wait):
 			wait = min(2*wait, time.Second)
-		case <-u.endpoint.stop:
+		case <-p.endpoint.stop:
 		}
 	}
 }
