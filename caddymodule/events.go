@@ -141,7 +141,17 @@ func (e *emitter) streamEvent(name, stream string) {
 // Takeover emits wtn.takeover.
 func (e *emitter) Takeover(i relay.TakeoverInfo) {
 	e.queueEvent("wtn.takeover", func() map[string]any {
-		return map[string]any{"stream": i.Stream, "from": i.From, "to": i.To, "gap_ms": i.Gap.Milliseconds()}
+		return map[string]any{
+			"stream": i.Stream, "from": i.From, "to": i.To, "cause": string(i.Cause), "gap_ms": i.Gap.Milliseconds(),
+			"from_upstream": i.FromUpstream, "to_upstream": i.ToUpstream,
+		}
+	})
+}
+
+// UpstreamChanged emits wtn.upstream_changed.
+func (e *emitter) UpstreamChanged(c relay.UpstreamChange) {
+	e.queueEvent("wtn.upstream_changed", func() map[string]any {
+		return map[string]any{"upstream": c.Upstream, "from": string(c.From), "to": string(c.To), "why": c.Why}
 	})
 }
 

@@ -16,7 +16,7 @@ func theatre(t testing.TB, n int, c codec.Codec) (*house, *actor, []*seat) {
 	t.Helper()
 	h := newHouse(t)
 	a := h.actor("a", codecVP8)
-	h.g.want(a.src)
+	h.g.want(a.src, CauseReplace)
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func BenchmarkWholeLeg(b *testing.B) {
 	c.PT = 96
 	p := newPublisher(&Session{hub: h.hub, id: "p"}, h.g, []codec.Codec{c}, 0)
 	h.g.register(p.src)
-	h.g.want(p.src)
+	h.g.want(p.src, CauseReplace)
 	head := rtpx.Header{SSRC: 7, PT: 96}
 	pay := append(vp8Payload(1, true, true), make([]byte, 1194)...)
 	buf := make([]byte, 0, 1500)
@@ -124,7 +124,7 @@ func TestReceivingDoesNotAllocate(t *testing.T) {
 	p := newPublisher(&Session{hub: h.hub, id: "p"}, h.g, []codec.Codec{c}, 0)
 	p.leg.Store((*leg.Leg)(nil))
 	h.g.register(p.src)
-	h.g.want(p.src)
+	h.g.want(p.src, CauseReplace)
 	head := rtpx.Header{SSRC: 7, PT: 96}
 	pay := append(vp8Payload(1, true, true), make([]byte, 1194)...)
 	buf := make([]byte, 0, 1500)

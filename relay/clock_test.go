@@ -77,7 +77,7 @@ func TestReportsKeepLipSync(t *testing.T) {
 	s := newStage(t)
 	a := s.actor("a", codecVP8, codecOpus)
 	a.ts[codec.Audio], a.ts[codec.Video] = 1<<30, 77
-	s.g.want(a.src)
+	s.g.want(a.src, CauseReplace)
 	const ntp = 3_900_000_000 << 32
 	s.g.report(a.track[codec.Audio], ntp, a.ts[codec.Audio])
 	s.g.report(a.track[codec.Video], ntp, a.ts[codec.Video])

@@ -44,10 +44,21 @@ type Config struct {
 	// MaxPublishers, MaxSubscribers and MaxSubscribersPerStream bound the
 	// number of sessions. 0: no limit.
 	MaxPublishers, MaxSubscribers, MaxSubscribersPerStream int
+	// MaxBitrate bounds the sum of what publishers send, bits/s: above it new
+	// publishers are refused with ErrBitrate. 0: no limit.
+	MaxBitrate uint64
+	// Upstreams are the vendors that streams are pulled from and pushed to, by
+	// the names that routes use.
+	Upstreams map[string]UpstreamConfig
+
 	// MaxBusy is the share of time (0..1] the sending loops may be busy
 	// before new subscribers are refused. Default 0.85.
 	MaxBusy float64
 }
+
+// minBitrate is the least limit that can be meant, bits/s: less is a number in
+// the wrong unit.
+const minBitrate = 10_000
 
 func (c Config) withDefaults() Config {
 	setDuration(&c.PublisherConnectTimeout, 30*time.Second)
@@ -91,6 +102,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxPublishers < 0 || c.MaxSubscribers < 0 || c.MaxSubscribersPerStream < 0 {
 		return fmt.Errorf("limits are 0 (none) or more")
+	}
+	if c.MaxBitrate > 0 && c.MaxBitrate < minBitrate {
+		return fmt.Errorf("max bitrate is %d bits/s, which is less than one voice: use at least %d, or 0 for no limit", c.MaxBitrate, minBitrate)
 	}
 	if !(c.MaxBusy >= 0 && c.MaxBusy <= 1) { // not a number, too
 		return fmt.Errorf("max busy is %v: use a share above 0 and up to 1", c.MaxBusy)

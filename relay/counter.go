@@ -41,9 +41,12 @@ func (c *CounterOffer) Stream() string { return c.request.Stream }
 // Counter offers what a stream sends to a player; the offer in r is not looked
 // at. It costs no more than memory until it is answered, and is forgotten after
 // CounterOfferValidity. Errors: those of Subscribe.
-func (h *Hub) Counter(_ context.Context, r OfferRequest, note any) (*CounterOffer, error) {
+func (h *Hub) Counter(ctx context.Context, r OfferRequest, note any) (*CounterOffer, error) {
 	if !validName(r.Stream) {
 		return nil, ErrStreamName
+	}
+	if err := h.pullFirst(ctx, &r); err != nil {
+		return nil, err
 	}
 	h.mu.Lock()
 	st := h.streams[r.Stream]

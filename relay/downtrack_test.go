@@ -25,7 +25,7 @@ func inOrder(t testing.TB, list []heard) {
 func TestViewersGetTheProgram(t *testing.T) {
 	h := newHouse(t)
 	a := h.actor("a", codecVP8, codecOpus)
-	h.g.want(a.src)
+	h.g.want(a.src, CauseReplace)
 	x, y := h.seat(rtxVP8, codecOpus), h.seat(plainVP8)
 	h.step()
 	a.odd = true
@@ -83,7 +83,7 @@ func TestCatchUp(t *testing.T) {
 	h := newHouse(t)
 	h.g.cache.Store(CacheOn)
 	a := h.actor("a", codecVP8)
-	h.g.want(a.src)
+	h.g.want(a.src, CauseReplace)
 	h.seat(plainVP8)
 	h.step()
 	for i := range 20 {
@@ -113,7 +113,7 @@ func TestCatchUp(t *testing.T) {
 func TestSkipLeavesNoGap(t *testing.T) {
 	h := newHouse(t)
 	a := h.actor("a", codecVP8)
-	h.g.want(a.src)
+	h.g.want(a.src, CauseReplace)
 	s := h.seat(plainVP8)
 	h.step()
 	a.frame(true, 3)
@@ -181,7 +181,7 @@ func TestFind(t *testing.T) {
 func TestLatePacketOpensNoSpan(t *testing.T) {
 	h := newHouse(t)
 	a := h.actor("a", codecOpus)
-	h.g.want(a.src)
+	h.g.want(a.src, CauseReplace)
 	s := h.seat(codecOpus)
 	h.step()
 	a.speak()
@@ -203,7 +203,7 @@ func TestLatePacketOpensNoSpan(t *testing.T) {
 func TestLostPath(t *testing.T) {
 	h := newHouse(t)
 	a := h.actor("a", codecVP8)
-	h.g.want(a.src)
+	h.g.want(a.src, CauseReplace)
 	s := h.seat(plainVP8)
 	h.step()
 	a.frame(true, 2)
@@ -234,15 +234,15 @@ func TestLostPath(t *testing.T) {
 func TestUnknownCodecIsLeftOut(t *testing.T) {
 	h := newHouse(t)
 	a, b := h.actor("a", codecVP8), h.actor("b", codecH264)
-	h.g.want(a.src)
+	h.g.want(a.src, CauseReplace)
 	s := h.seat(plainVP8)
 	h.step()
 	a.frame(true, 2)
-	h.g.want(b.src)
+	h.g.want(b.src, CauseReplace)
 	b.next(codec.Video, true, both)
 	b.next(codec.Video, true, idr)
 	h.now += frameTime
-	h.g.want(a.src)
+	h.g.want(a.src, CauseReplace)
 	a.frame(true, 2)
 	h.steps()
 	list := s.hears()
@@ -255,7 +255,7 @@ func TestUnknownCodecIsLeftOut(t *testing.T) {
 func TestResendIsIdentical(t *testing.T) {
 	h := newHouse(t)
 	a := h.actor("a", codecVP8)
-	h.g.want(a.src)
+	h.g.want(a.src, CauseReplace)
 	s := h.seat(plainVP8)
 	h.step()
 	a.odd = true
@@ -284,7 +284,7 @@ func TestResendIsIdentical(t *testing.T) {
 func TestRTX(t *testing.T) {
 	h := newHouse(t)
 	a := h.actor("a", codecVP8)
-	h.g.want(a.src)
+	h.g.want(a.src, CauseReplace)
 	s := h.seat(rtxVP8)
 	h.step()
 	for i := range 10 {
@@ -315,7 +315,7 @@ func TestRTX(t *testing.T) {
 func TestNoRTXForThisCodec(t *testing.T) {
 	h := newHouse(t)
 	a := h.actor("a", codecVP8)
-	h.g.want(a.src)
+	h.g.want(a.src, CauseReplace)
 	s := h.seat(rtxVP8)
 	h.step()
 	a.frame(true, 4)
@@ -332,7 +332,7 @@ func TestNoRTXForThisCodec(t *testing.T) {
 func TestNackBitmap(t *testing.T) {
 	h := newHouse(t)
 	a := h.actor("a", codecVP8)
-	h.g.want(a.src)
+	h.g.want(a.src, CauseReplace)
 	s := h.seat(rtxVP8)
 	h.step()
 	a.frame(true, 20)
@@ -355,7 +355,7 @@ func TestNackBitmap(t *testing.T) {
 func TestResendBudget(t *testing.T) {
 	h := newHouse(t)
 	a := h.actor("a", codecVP8)
-	h.g.want(a.src)
+	h.g.want(a.src, CauseReplace)
 	s := h.seat(rtxVP8)
 	h.step()
 	a.frame(true, 16)
@@ -388,7 +388,7 @@ func TestResendBudget(t *testing.T) {
 func TestNackFloodIsBounded(t *testing.T) {
 	h := newHouse(t)
 	a := h.actor("a", codecVP8)
-	h.g.want(a.src)
+	h.g.want(a.src, CauseReplace)
 	bad, good := h.seat(rtxVP8), h.seat(rtxVP8)
 	h.step()
 	a.frame(true, 4)
@@ -418,7 +418,7 @@ func TestNoNonceTwice(t *testing.T) {
 		h.g.cache.Store(CacheOn)
 		r := rand.New(rand.NewPCG(1, 2))
 		a := h.actor("a", codecVP8)
-		h.g.want(a.src)
+		h.g.want(a.src, CauseReplace)
 		a.odd = true
 		a.frame(true, 4)
 		s := h.seat(c)
@@ -446,7 +446,7 @@ func TestNoNonceTwice(t *testing.T) {
 				b := h.actor("b", codecVP8)
 				lost = nil
 				b.seq[codec.Video], b.ts[codec.Video] = uint64(1<<16+r.IntN(1<<16)), r.Uint32()
-				h.g.want(b.src)
+				h.g.want(b.src, CauseReplace)
 				a, b.odd = b, true
 			case 3:
 				s.leg.path.Store(nil)

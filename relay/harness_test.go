@@ -186,7 +186,18 @@ type camera struct {
 	id    uint16
 }
 
-func newCamera(t testing.TB, h *Hub) *camera {
+func newCamera(t testing.TB, h *Hub) *camera { return newCameraWith(t, h, nil) }
+
+func newCameraWith(t testing.TB, h *Hub, routing *Routing) *camera {
+	t.Helper()
+	c := prepareCamera(t)
+	r := request(c.offer())
+	r.Routing = routing
+	c.apply(h.Publish(context.Background(), r))
+	return c
+}
+
+func prepareCamera(t testing.TB) *camera {
 	t.Helper()
 	c := &camera{peer: newPeer(t, vp8), plis: make(chan struct{}, 64), seq: 65500, ts: 1 << 31}
 	var err error
@@ -210,7 +221,6 @@ func newCamera(t testing.TB, h *Hub) *camera {
 			}
 		}
 	}()
-	c.apply(h.Publish(context.Background(), request(c.offer())))
 	return c
 }
 
@@ -249,6 +259,24 @@ func newViewer(t testing.TB, h *Hub, codecs ...webrtc.RTPCodecParameters) *peer 
 			t.Fatal(err)
 		}
 	}
-	p.apply(h.Subscribe(context.Background(), request(p.offer())))
+	return p.subscribe(h, nil)
+}
+
+func newViewerWith(t testing.TB, h *Hub, routing *Routing) *peer {
+	t.Helper()
+	p := newPeer(t)
+	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeAudio, webrtc.RTPCodecTypeVideo} {
+		if _, err := p.pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p.subscribe(h, routing)
+}
+
+func (p *peer) subscribe(h *Hub, routing *Routing) *peer {
+	p.t.Helper()
+	r := request(p.offer())
+	r.Routing = routing
+	p.apply(h.Subscribe(context.Background(), r))
 	return p
 }

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"net"
 	"runtime"
 	"sync"
@@ -31,18 +32,22 @@ type Hub struct {
 	workers   []*worker
 	stats     hubStats
 
-	mu       sync.Mutex // the control plane: everything below
-	streams  map[string]*stream
-	sessions map[string]*Session      // by secret
-	departed map[string]*Session      // by secret: the peer hung up, its DELETE may follow
-	offers   map[string]*CounterOffer // by secret: ours, not answered yet
-	udp      []*udpSocket
-	retired  []*udpSocket // retired while sessions still used them
-	tcp      []net.Listener
-	turn     int // which socket the next session gets
-	draining bool
-	closed   bool
+	mu        sync.Mutex // the control plane: everything below
+	streams   map[string]*stream
+	sessions  map[string]*Session      // by secret
+	departed  map[string]*Session      // by secret: the peer hung up, its DELETE may follow
+	offers    map[string]*CounterOffer // by secret: ours, not answered yet
+	upstreams map[string]*upstream
+	udp       []*udpSocket
+	retired   []*udpSocket // retired while sessions still used them
+	tcp       []net.Listener
+	arrivals  uint64 // publishers ever seen
+	turn      int    // which socket the next session gets
+	draining  bool
+	closed    bool
 
+	life   context.Context // ends with the hub: of everything that waits for others
+	end    context.CancelFunc
 	quit   chan struct{}
 	gone   chan struct{}  // closed when Close has done its work
 	taskMu sync.Mutex     // orders the last task and Close
@@ -74,9 +79,11 @@ func NewHub(env Env) (*Hub, error) {
 	h := &Hub{
 		streams: make(map[string]*stream), sessions: make(map[string]*Session),
 		departed: make(map[string]*Session), offers: make(map[string]*CounterOffer),
-		quit: make(chan struct{}), gone: make(chan struct{}),
+		upstreams: make(map[string]*upstream),
+		quit:      make(chan struct{}), gone: make(chan struct{}),
 		stats: hubStats{ended: make(map[string]uint64)},
 	}
+	h.life, h.end = context.WithCancel(context.Background())
 	h.SetEnv(env)
 	h.config.Store(&Config{})
 	_ = h.Apply(Config{}) // the zero value is valid
@@ -87,6 +94,7 @@ func NewHub(env Env) (*Hub, error) {
 		h.workers = append(h.workers, newWorker())
 	}
 	h.task(h.patrol)
+	h.task(h.direct)
 	return h, nil
 }
 
@@ -106,6 +114,7 @@ func (h *Hub) Apply(c Config) error {
 	}
 	c = c.withDefaults()
 	h.config.Store(&c)
+	h.setUpstreams(c.Upstreams)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, st := range h.streams {
@@ -225,6 +234,20 @@ func (h *Hub) Drain() {
 	h.mu.Unlock()
 }
 
+// Resume takes a Drain back.
+func (h *Hub) Resume() {
+	h.mu.Lock()
+	h.draining = h.closed
+	h.mu.Unlock()
+}
+
+// Draining tells whether new sessions are refused.
+func (h *Hub) Draining() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.draining
+}
+
 // Close ends every session with this reason, closes the sockets and waits for
 // all goroutines.
 func (h *Hub) Close(r Reason) {
@@ -241,9 +264,12 @@ func (h *Hub) Close(r Reason) {
 	}
 	h.mu.Unlock()
 	close(h.quit)
+	h.end()
+	var ends sync.WaitGroup
 	for _, s := range sessions {
-		h.endLater(s, r)
+		ends.Go(func() { s.End(r) })
 	}
+	ends.Wait()         // and has asked upstreams to delete what is theirs
 	h.transport.Close() // waits for all callbacks; whose tasks are the last
 	h.taskMu.Lock()
 	h.idle = true
@@ -284,7 +310,7 @@ func (h *Hub) forget(s *Session, r Reason) (known bool) {
 	if r == ReasonPeerClosed {
 		h.departed[s.secret] = s
 	}
-	if s.role == RolePublish { // in one step, for counters must not go back
+	if s.role == RolePublish || s.role == RolePull { // in one step, for counters must not go back
 		packets, bytes := s.owner.counters()
 		h.stats.packetsIn.Add(packets)
 		h.stats.bytesIn.Add(bytes)
@@ -330,6 +356,7 @@ func (h *Hub) patrol() {
 		}
 		h.forgetOffers(now)
 		h.mu.Unlock()
+		h.watchUpstreams(now)
 		for _, s := range list {
 			if r, overdue := s.owner.overdue(now, c); overdue {
 				h.endLater(s, r)

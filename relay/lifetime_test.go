@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -41,17 +42,31 @@ func enterAs(t testing.TB, h *Hub, connected bool) *publisher {
 	t.Helper()
 	s := newSession(h, request(nil), RolePublish)
 	c := codecVP8
-	p, replaced, err := h.enter(s, &OfferRequest{}, []codec.Codec{c}, 0)
+	before := others(h)
+	p, err := h.enter(s, &OfferRequest{}, []codec.Codec{c}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if connected {
 		ready(h, p)
 	}
-	if replaced != nil {
-		replaced.End(ReasonTakeover)
+	after := others(h)
+	for _, replaced := range before {
+		if !slices.Contains(after, replaced) {
+			await(t, replaced.Done(), "end of the replaced candidate")
+		}
 	}
 	return p
+}
+
+// others are the publishers of the stream "test" that do not have it.
+func others(h *Hub) []*publisher {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if st := h.streams["test"]; st != nil {
+		return slices.Clone(st.others)
+	}
+	return nil
 }
 
 func ready(h *Hub, p *publisher) {
@@ -165,10 +180,7 @@ func TestEndWhileBeingAnswered(t *testing.T) {
 	if a, err := h.answer(late.Session, po, late, sdpneg.AnswerParams{Role: sdpneg.Recv, Choices: pc}, true); err == nil || !errors.Is(err, ErrNotReady) {
 		t.Errorf("answered %v, %v", a, err)
 	}
-	h.mu.Lock()
-	candidate := h.streams["test"].candidate
-	h.mu.Unlock()
-	candidate.End(ReasonDelete)
+	others(h)[0].End(ReasonDelete)
 	p.End(ReasonDelete) // ends the subscriber as well, before it has a leg
 	await(t, s.Done(), "end of the subscriber")
 	if a, err := h.answer(s, so, sub, sdpneg.AnswerParams{Role: sdpneg.Send, Choices: choices, StreamID: s.id, Tracks: tracks}, true); !errors.Is(err, ErrNoPublisher) {

@@ -59,19 +59,19 @@ func (h *Hub) Publish(_ context.Context, r OfferRequest) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.Routing != nil && r.Routing.Detour {
+		r.Stream += ingest
+	}
 	choices, err := sdpneg.Publish(o, allowed(r.Codecs))
 	if err != nil {
 		return nil, offerError(err)
 	}
 	s := newSession(h, r, RolePublish)
-	p, replaced, err := h.enter(s, &r, published(choices), twccOf(choices))
+	p, err := h.enter(s, &r, published(choices), twccOf(choices))
 	if err != nil {
 		return nil, err
 	}
 	s.Mute(r.mute())
-	if replaced != nil {
-		h.endLater(replaced.Session, ReasonTakeover)
-	}
 	a, err := h.answer(s, o, p, sdpneg.AnswerParams{Role: sdpneg.Recv, Choices: choices}, r.Loopback)
 	if err != nil {
 		s.End(ReasonHandshake)
@@ -79,34 +79,14 @@ func (h *Hub) Publish(_ context.Context, r OfferRequest) (*Answer, error) {
 	return a, err
 }
 
-// enter makes the publisher and puts it on its stream.
-func (h *Hub) enter(s *Session, r *OfferRequest, codecs []codec.Codec, twccID uint8) (p, replaced *publisher, err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	c := h.config.Load()
-	if publishers, _ := h.count(); c.MaxPublishers > 0 && publishers >= c.MaxPublishers {
-		return nil, nil, ErrLimit
-	}
-	st := h.streamOf(s.stream)
-	p = newPublisher(s, st.prog, codecs, twccID)
-	p.maxSubs = r.MaxSubscribers
-	if !st.prog.register(p.src) {
-		return nil, nil, &OfferError{Detail: "this stream has changed its codecs too often: end it and publish anew"}
-	}
-	h.streams[s.stream] = st
-	replaced = st.publish(p)
-	known := st.prog.known()
-	for sub := range st.subs {
-		sub.learn(known)
-	}
-	return p, replaced, nil
-}
-
 // Subscribe answers a subscriber's offer. Errors: those of Publish,
 // ErrNoPublisher, ErrOverloaded.
-func (h *Hub) Subscribe(_ context.Context, r OfferRequest) (*Answer, error) {
+func (h *Hub) Subscribe(ctx context.Context, r OfferRequest) (*Answer, error) {
 	o, err := h.intake(r)
 	if err != nil {
+		return nil, err
+	}
+	if err := h.pullFirst(ctx, &r); err != nil && !r.Hold {
 		return nil, err
 	}
 	s := newSession(h, r, RoleSubscribe)
@@ -223,12 +203,7 @@ func (h *Hub) admit(st *stream, r *OfferRequest) (best *worker, err error) {
 // The hub's lock is held.
 func (h *Hub) count() (publishers, subscribers int) {
 	for _, st := range h.streams {
-		if st.publisher != nil {
-			publishers++
-		}
-		if st.candidate != nil {
-			publishers++
-		}
+		publishers += st.published()
 		subscribers += len(st.subs)
 	}
 	return publishers, subscribers
@@ -305,10 +280,15 @@ func (h *Hub) started(s *Session) error {
 		return err
 	}
 	env := h.env.Load()
-	env.Logger.Info("session started", zap.String("session", s.id), zap.String("stream", s.stream),
-		zap.String("role", string(s.role)), zap.Stringer("client", s.client))
+	i := s.Info()
+	other := zap.Stringer("client", s.client)
+	if i.Upstream != "" {
+		other = zap.String("upstream", i.Upstream)
+	}
+	env.Logger.Info("session started", zap.String("session", s.id), zap.String("stream", i.Stream),
+		zap.String("role", string(s.role)), other)
 	if env.Observer != nil {
-		env.Observer.SessionStarted(s.Info())
+		env.Observer.SessionStarted(i)
 	}
 	return nil
 }

@@ -38,6 +38,15 @@ type Observer interface {
 	StreamEnded(stream string)
 	// Takeover: the program went on from another source.
 	Takeover(TakeoverInfo)
+	// UpstreamChanged: an upstream is well, or not any more.
+	UpstreamChanged(UpstreamChange)
+}
+
+// UpstreamChange describes a change of an upstream's state.
+type UpstreamChange struct {
+	Upstream string
+	From, To UpstreamState
+	Why      string
 }
 
 // SessionInfo describes one session. It holds no secret.
@@ -51,13 +60,19 @@ type SessionInfo struct {
 	Local     netip.AddrPort // of the selected pair
 	Remote    netip.AddrPort
 	Network   string // udp, tcp, relay
+	Upstream  string // at the other end of a pull or push; else empty
 	// Packets and Bytes count RTP: received of a publisher, sent to a subscriber.
 	Packets, Bytes uint64
 }
 
 // TakeoverInfo describes a change of the program's source.
 type TakeoverInfo struct {
-	Stream   string
-	From, To string        // session ids; From is empty when nothing flowed before
+	Stream string
+	// FromUpstream and ToUpstream name the upstreams of these sessions, where
+	// they are pulls.
+	FromUpstream, ToUpstream string
+
+	From, To string // session ids; From is empty when nothing flowed before
+	Cause    Cause
 	Gap      time.Duration // between the last packet of the old and the first of the new source (video if there is video)
 }

@@ -41,6 +41,7 @@ type outTrack struct {
 	lastAt     int64 // its arrival
 	tsOffset   uint32
 	frameTicks uint32 // distance of the last two frames
+	rush       *rush  // catching up; nil: time is what it is
 
 	keyTS    uint32
 	hasKey   bool
@@ -98,7 +99,7 @@ func (o *outTrack) write(p *rtpx.Packet, info payload.Info, ext uint64, arrival 
 	if len(p.Payload) == 0 && o.seq.Drop(ext) {
 		return // padding only: left out, and the gap closed
 	}
-	ts := p.TS + o.tsOffset
+	ts := o.timestamp(p.TS)
 	if info.ParameterSets {
 		o.paramsTS, o.hasSets = ts, true
 	}
@@ -122,7 +123,9 @@ func (o *outTrack) write(p *rtpx.Packet, info payload.Info, ext uint64, arrival 
 		out = p.Payload
 	}
 	o.append(m, out)
-	o.relate(p.TS, ts, arrival)
+	if o.rush == nil {
+		o.relate(p.TS, ts, arrival)
+	}
 }
 
 // append stores a packet and notes what the next ones continue from.
@@ -150,7 +153,9 @@ func (o *outTrack) keyframe(m *ring.Meta) {
 	}
 	o.hasKey, o.keyTS = true, m.TS
 	m.Flags |= ring.Keyframe
-	o.source.src.keyframe(m.Arrival)
+	if o.rush == nil { // else it was told when the frame came
+		o.source.src.keyframe(m.Arrival)
+	}
 	o.meter.keyframe(m.Arrival)
 }
 

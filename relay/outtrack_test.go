@@ -24,7 +24,7 @@ func numbers(list []shown) (out []uint64) {
 func TestPaddingIsClosedAndLossIsNot(t *testing.T) {
 	s := newStage(t)
 	a := s.actor("a", codecVP8)
-	s.g.want(a.src)
+	s.g.want(a.src, CauseReplace)
 	a.frame(true, 1)
 	a.next(codec.Video, false, nil)
 	a.next(codec.Video, false, nil)
@@ -56,7 +56,7 @@ func equal[T comparable](a, b []T) bool {
 func TestOlderThanTheTakeoverIsRefused(t *testing.T) {
 	s := newStage(t)
 	a := s.actor("a", codecVP8)
-	s.g.want(a.src)
+	s.g.want(a.src, CauseReplace)
 	a.frame(true, 2)
 	first := s.shows(codec.Video)[0].seq
 	a.packet(codec.Video, 1<<16-1, 0, true, vp8Payload(0, true, false))
@@ -68,11 +68,11 @@ func TestOlderThanTheTakeoverIsRefused(t *testing.T) {
 func TestPictureIDsContinueOverWidths(t *testing.T) {
 	s := newStage(t)
 	a, b := s.actor("a", codecVP8), s.actor("b", codecVP8)
-	s.g.want(a.src)
+	s.g.want(a.src, CauseReplace)
 	a.id = 0x7fff
 	a.frame(true, 1)
 	a.frame(false, 1)
-	s.g.want(b.src)
+	s.g.want(b.src, CauseReplace)
 	narrow := []byte{0x90, 0x80, 0x05, 0x00, 'x'} // a picture id of 7 bits
 	b.next(codec.Video, true, narrow)
 	list := s.shows(codec.Video)
@@ -107,7 +107,7 @@ func TestParameterSets(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage(t)
 			a := s.actor("a", codecH264)
-			s.g.want(a.src)
+			s.g.want(a.src, CauseReplace)
 			for _, f := range c.frames {
 				for i, p := range f {
 					a.next(codec.Video, i == len(f)-1, p)
@@ -146,9 +146,9 @@ func TestParameterSetsOfTheOffer(t *testing.T) {
 	c.FMTP += ";sprop-parameter-sets=" + base64.StdEncoding.EncodeToString(sps) + "," + base64.StdEncoding.EncodeToString(pps)
 	s := newStage(t)
 	a, b := s.actor("a", codecVP8), s.actor("b", c)
-	s.g.want(a.src)
+	s.g.want(a.src, CauseReplace)
 	a.frame(true, 1)
-	s.g.want(b.src)
+	s.g.want(b.src, CauseReplace)
 	b.next(codec.Video, true, idr)
 	list := s.shows(codec.Video)
 	if len(list) != 3 || !bytes.Equal(list[1].pay, both) || list[1].flags&ring.Keyframe == 0 || list[2].flags&ring.Keyframe != 0 {
@@ -169,7 +169,7 @@ func TestParameterSetsOfTheOffer(t *testing.T) {
 func TestResentKeyframeIsNotTheNewest(t *testing.T) {
 	s := newStage(t)
 	a := s.actor("a", codecVP8)
-	s.g.want(a.src)
+	s.g.want(a.src, CauseReplace)
 	a.frame(true, 1)
 	lost, ts := a.seq[codec.Video], a.ts[codec.Video]
 	a.seq[codec.Video]++
@@ -187,7 +187,7 @@ func TestResentKeyframeIsNotTheNewest(t *testing.T) {
 func TestParameterSetsSurviveARestart(t *testing.T) {
 	s := newStage(t)
 	a := s.actor("a", codecH264)
-	s.g.want(a.src)
+	s.g.want(a.src, CauseReplace)
 	a.next(codec.Video, false, both)
 	a.next(codec.Video, true, idr)
 	a.renew(codec.Video, 1<<18, 5)
@@ -200,7 +200,7 @@ func TestParameterSetsSurviveARestart(t *testing.T) {
 func TestOversizeIsCounted(t *testing.T) {
 	s := newStage(t)
 	a := s.actor("a", codecOpus)
-	s.g.want(a.src)
+	s.g.want(a.src, CauseReplace)
 	a.next(codec.Audio, false, make([]byte, ring.MaxPayload))
 	a.next(codec.Audio, false, make([]byte, ring.MaxPayload+1))
 	if m := &s.g.tracks[codec.Audio].meter; m.oversize != 1 || m.packets != 1 {
@@ -211,7 +211,7 @@ func TestOversizeIsCounted(t *testing.T) {
 func TestWriteDoesNotAllocate(t *testing.T) {
 	s := newStage(t)
 	a := s.actor("a", codecVP8, codecOpus)
-	s.g.want(a.src)
+	s.g.want(a.src, CauseReplace)
 	a.frame(true, 1)
 	pay := [2][]byte{vp8Payload(1, true, false), []byte("sound")}
 	a.speak()
@@ -235,10 +235,10 @@ func TestWriteDoesNotAllocate(t *testing.T) {
 func BenchmarkOutTrackWrite(b *testing.B) {
 	s := newStage(b)
 	x, y := s.actor("x", codecVP8), s.actor("a", codecVP8)
-	s.g.want(x.src)
+	s.g.want(x.src, CauseReplace)
 	x.id = 500
 	x.frame(true, 1)
-	s.g.want(y.src) // from the second source on, picture ids are rewritten
+	s.g.want(y.src, CauseReplace) // from the second source on, picture ids are rewritten
 	y.frame(true, 1)
 	p := &rtpx.Packet{Payload: append(vp8Payload(1, true, false), make([]byte, 1200)...)}
 	b.SetBytes(int64(len(p.Payload)))

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/talwtn/caddy-wtn/relay/internal/codec"
+	"github.com/talwtn/caddy-wtn/relay/internal/leg"
 	"github.com/talwtn/caddy-wtn/relay/internal/payload"
 	"github.com/talwtn/caddy-wtn/relay/internal/rtpx"
 )
@@ -28,25 +29,34 @@ const kinds = int(codec.Video) + 1
 // video track in one timeline, whatever sources come and go. Sinks never notice
 // a change of source but by the picture.
 //
-// It is the place where a source is chosen. Now that is the wanted source from
-// its first key frame on; merging two live sources packet by packet would sit in
-// the same place, between write and outTrack.write.
+// Which source is wanted is decided outside (choose.go). The program goes over
+// to it at its next key frame, or at the last one where the source keeps what it
+// sent since (standby.go). Merging two live sources packet by packet would sit
+// in the same place, between write and outTrack.write.
 type program struct {
 	mu     sync.Mutex // source packets, switches and what they touch
 	wanted *source
-	held   bool // the wanted source has the program
+	cause  Cause // why
+	held   bool  // the wanted source has the program
 	tracks [kinds]*outTrack
 	codecs [kinds][]codec.Codec // every configuration that sources had, by kind
 
 	live    atomic.Pointer[source] // source of the video, or of the audio if there is none
 	fans    atomic.Pointer[[]*fan] // the sending loops' parts
 	cache   atomic.Value           // CacheMode
-	changed func(from, to *source, gap time.Duration)
+	changed func(change)
+}
+
+// change is that of a program's source.
+type change struct {
+	from, to *source // from is nil when nothing flowed before
+	cause    Cause
+	gap      time.Duration // see TakeoverInfo
 }
 
 // newProgram makes a program; changed is called, under the program's lock, when
 // the wanted source has taken the program over: it must not block.
-func newProgram(changed func(from, to *source, gap time.Duration)) *program {
+func newProgram(changed func(change)) *program {
 	g := &program{changed: changed}
 	g.tracks[codec.Audio] = newOutTrack(codec.Audio, audioSlots)
 	g.tracks[codec.Video] = newOutTrack(codec.Video, videoSlots)
@@ -55,11 +65,19 @@ func newProgram(changed func(from, to *source, gap time.Duration)) *program {
 }
 
 // want makes s the source to go on with as soon as it can be decoded; nothing
-// changes if it has the program already.
-func (g *program) want(s *source) {
+// changes if it has the program already. The program does not wait for the next
+// key frame if its present source is dead and s kept its last one.
+func (g *program) want(s *source, cause Cause) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.wanted, g.held = s, g.live.Load() == s
+	if g.wanted == s {
+		return
+	}
+	g.wanted, g.cause, g.held = s, cause, g.live.Load() == s
+	if !g.held && cause.dead() {
+		s.hurry.Store(true)
+		g.recall(s, leg.Now())
+	}
 }
 
 // awaits tells that the program waits for a key frame of s.
@@ -105,6 +123,8 @@ func indexOf(known []codec.Codec, c codec.Codec) int {
 func (g *program) renew(old *sourceTrack) *sourceTrack {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	old.src.forget()
+	old.src.pulse.Reset()
 	t := old.src.addTrack(old.codec)
 	t.index, t.params = old.index, old.params
 	return t
@@ -117,6 +137,7 @@ func (g *program) drop(s *source) {
 	if g.wanted == s {
 		g.wanted, g.held = nil, false
 	}
+	s.kept = nil
 	for _, o := range g.tracks {
 		if o != nil && o.source != nil && o.source.src == s {
 			o.source = nil
@@ -131,15 +152,17 @@ func (g *program) write(t *sourceTrack, p *rtpx.Packet, ext uint64, arrival int6
 	info := payload.Parse(t.codec.Name, p.Payload)
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	t.beat(p.TS, ext, arrival)
 	if info.ParameterSets {
 		t.params.Update(t.codec.Name, p.Payload)
 	}
 	o := g.tracks[t.codec.Kind]
 	if o.source != t {
 		if !g.admit(o, t, info, arrival) {
+			t.keep(p, info, ext, arrival)
 			return
 		}
-		g.take(o, t, ext, p, arrival)
+		g.take(o, t, ext, p.TS, arrival)
 	}
 	o.write(p, info, ext, arrival)
 }
@@ -173,14 +196,17 @@ func (g *program) admit(o *outTrack, t *sourceTrack, info payload.Info, arrival 
 }
 
 // take moves track o to t and, with the source's leading track, the program.
-func (g *program) take(o *outTrack, t *sourceTrack, ext uint64, p *rtpx.Packet, arrival int64) {
+func (g *program) take(o *outTrack, t *sourceTrack, ext uint64, ts uint32, arrival int64) {
 	s, gap := t.src, time.Duration(0)
 	if o.started {
 		gap = time.Duration(arrival - o.lastAt)
 	}
-	o.begin(t, ext, p.TS, arrival)
+	o.begin(t, ext, ts, arrival)
 	patient := arrival-s.firstAt <= int64(takeoverPatience)
 	leads := t.codec.Kind == codec.Video || s.tracks[codec.Video] == nil || !patient
+	if t.codec.Kind == codec.Video {
+		s.forget()
+	}
 	if s != g.wanted || !leads || g.held {
 		return
 	}
@@ -191,7 +217,8 @@ func (g *program) take(o *outTrack, t *sourceTrack, ext uint64, p *rtpx.Packet, 
 		}
 	}
 	from := g.live.Swap(s)
-	g.changed(from, s, gap)
+	s.hurry.Store(false)
+	g.changed(change{from: from, to: s, cause: g.cause, gap: gap})
 }
 
 // flush wakes the sending loops: what was written can leave. A source's reader

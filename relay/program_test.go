@@ -32,12 +32,12 @@ func TestTakeoverTimeline(t *testing.T) {
 			a, b := s.actor("a", codecVP8), s.actor("b", codecVP8)
 			a.seq[codec.Video], a.ts[codec.Video], a.id = c.seqA, c.tsA, c.idA
 			b.seq[codec.Video], b.ts[codec.Video], b.id = c.seqB, c.tsB, c.idB
-			s.g.want(a.src)
+			s.g.want(a.src, CauseReplace)
 			for i := range 5 {
 				a.frame(i == 0, 2)
 			}
 			s.now += c.pause
-			s.g.want(b.src)
+			s.g.want(b.src, CauseReplace)
 			before := len(s.shows(codec.Video))
 			s.read[codec.Video] = 0
 			for i := range 5 {
@@ -64,9 +64,9 @@ func TestTakeoverTimeline(t *testing.T) {
 func TestTheOldSourceGoesOnUntilTheNewOnesKeyframe(t *testing.T) {
 	s := newStage(t)
 	a, b := s.actor("a", codecVP8), s.actor("b", codecVP8)
-	s.g.want(a.src)
+	s.g.want(a.src, CauseReplace)
 	a.frame(true, 1)
-	s.g.want(b.src)
+	s.g.want(b.src, CauseReplace)
 	if !s.g.awaits(b.src) || s.g.awaits(a.src) {
 		t.Error("the program does not wait for b's key frame alone")
 	}
@@ -106,10 +106,10 @@ func TestAudioAndVideoStayTogether(t *testing.T) {
 			x.frame(i == 0, 1)
 		}
 	}
-	s.g.want(a.src)
+	s.g.want(a.src, CauseReplace)
 	play(a, 10)
 	s.now += 333 * ms
-	s.g.want(b.src)
+	s.g.want(b.src, CauseReplace)
 	play(b, 10)
 	v, au := s.shows(codec.Video), s.shows(codec.Audio)
 	seamless(t, v)
@@ -144,10 +144,10 @@ func TestWhenAudioGoesOver(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage(t)
 			a, b := s.actor("a", codecVP8, codecOpus), s.actor("b", codecVP8, codecOpus)
-			s.g.want(a.src)
+			s.g.want(a.src, CauseReplace)
 			a.frame(true, 1)
 			a.speak()
-			s.g.want(b.src)
+			s.g.want(b.src, CauseReplace)
 			if c.keys {
 				b.frame(true, 1)
 				s.now -= frameTime
@@ -167,10 +167,10 @@ func TestWhenAudioGoesOver(t *testing.T) {
 func TestPatienceEnds(t *testing.T) {
 	s := newStage(t)
 	a, b := s.actor("a", codecVP8, codecOpus), s.actor("b", codecVP8, codecOpus)
-	s.g.want(a.src)
+	s.g.want(a.src, CauseReplace)
 	a.frame(true, 1)
 	a.speak()
-	s.g.want(b.src)
+	s.g.want(b.src, CauseReplace)
 	for range 80 { // 3.2 s
 		a.speak()
 		b.speak()
@@ -188,10 +188,10 @@ func TestPatienceEnds(t *testing.T) {
 func TestSourceWithoutVideoEndsIt(t *testing.T) {
 	s := newStage(t)
 	a, b := s.actor("a", codecVP8, codecOpus), s.actor("b", codecPCMU)
-	s.g.want(a.src)
+	s.g.want(a.src, CauseReplace)
 	a.frame(true, 1)
 	a.speak()
-	s.g.want(b.src)
+	s.g.want(b.src, CauseReplace)
 	s.shows(codec.Audio)
 	s.shows(codec.Video)
 	b.speak()
@@ -213,11 +213,11 @@ func TestSourceStartsAnew(t *testing.T) {
 		t.Run(fmt.Sprintf("replaced=%v", replaced), func(t *testing.T) {
 			s := newStage(t)
 			a, b := s.actor("a", codecVP8), s.actor("b", codecVP8)
-			s.g.want(a.src)
+			s.g.want(a.src, CauseReplace)
 			a.frame(true, 2)
 			a.frame(false, 2)
 			if replaced {
-				s.g.want(b.src)
+				s.g.want(b.src, CauseReplace)
 			}
 			a.renew(codec.Video, 1<<20, 77)
 			a.id = 4711
@@ -235,7 +235,7 @@ func TestSourceStartsAnew(t *testing.T) {
 			if want := []string{">a"}; !slices.Equal(s.taken, want) {
 				t.Errorf("%v, want %v: nobody took anything over", s.taken, want)
 			}
-			s.g.want(b.src)
+			s.g.want(b.src, CauseReplace)
 			b.frame(true, 2)
 			seamless(t, append(list, s.shows(codec.Video)...))
 			if want := []string{">a", "a>b"}; !slices.Equal(s.taken, want) {
@@ -250,9 +250,9 @@ func TestSourceStartsAnew(t *testing.T) {
 func TestDrop(t *testing.T) {
 	s := newStage(t)
 	a, b := s.actor("a", codecVP8), s.actor("b", codecVP8)
-	s.g.want(a.src)
+	s.g.want(a.src, CauseReplace)
 	a.frame(true, 1)
-	s.g.want(b.src)
+	s.g.want(b.src, CauseReplace)
 	s.g.drop(b.src) // a candidate that gave up
 	a.frame(false, 1)
 	if len(s.shows(codec.Video)) != 2 {
@@ -266,7 +266,7 @@ func TestDrop(t *testing.T) {
 	}
 	s.g.requestKeyframe(s.now) // of nobody
 	c := s.actor("c", codecVP8)
-	s.g.want(c.src)
+	s.g.want(c.src, CauseReplace)
 	c.frame(true, 1)
 	if want := []string{">a", ">c"}; !slices.Equal(s.taken, want) {
 		t.Errorf("%v, want %v", s.taken, want)
@@ -277,13 +277,13 @@ func TestDrop(t *testing.T) {
 func TestCodecChange(t *testing.T) {
 	s := newStage(t)
 	a, b, c := s.actor("a", codecVP8), s.actor("b", codecH264), s.actor("c", codecVP8)
-	s.g.want(a.src)
+	s.g.want(a.src, CauseReplace)
 	a.frame(true, 1)
-	s.g.want(b.src)
+	s.g.want(b.src, CauseReplace)
 	b.next(codec.Video, false, []byte{0x78, 0, 4, 0x67, 0x42, 0xe0, 0x1f, 0, 2, 0x68, 0xce})
 	b.next(codec.Video, true, []byte{0x65, 0x88, 0x84})
 	s.now += frameTime
-	s.g.want(c.src)
+	s.g.want(c.src, CauseReplace)
 	c.frame(true, 1)
 	list := s.shows(codec.Video)
 	if len(list) != 4 {
@@ -339,7 +339,7 @@ func TestCached(t *testing.T) {
 		if c.obeys {
 			obey(a)
 		}
-		s.g.want(a.src)
+		s.g.want(a.src, CauseReplace)
 		if _, ok := s.g.cached(codec.Video); ok {
 			t.Error("a key frame before the first")
 		}
@@ -352,9 +352,9 @@ func TestCached(t *testing.T) {
 		if ok != c.want || ok && key != 0 {
 			t.Errorf("%+v: key frame at %d, %v", c, key, ok)
 		}
-		s.g.want(s.actor("b", codecVP8).src)
+		s.g.want(s.actor("b", codecVP8).src, CauseReplace)
 		a.renew(codec.Video, 1<<20, 0)
-		s.g.take(s.g.tracks[codec.Video], a.track[codec.Video], 1<<20, packetOf(0), s.now)
+		s.g.take(s.g.tracks[codec.Video], a.track[codec.Video], 1<<20, 0, s.now)
 		if _, ok := s.g.cached(codec.Video); ok {
 			t.Errorf("%+v: a key frame of the source before", c)
 		}
@@ -364,11 +364,11 @@ func TestCached(t *testing.T) {
 func TestTakeoverGap(t *testing.T) {
 	var gaps []time.Duration
 	s := newStage(t)
-	s.g.changed = func(_, _ *source, gap time.Duration) { gaps = append(gaps, gap) }
+	s.g.changed = func(c change) { gaps = append(gaps, c.gap) }
 	a, b := s.actor("a", codecVP8), s.actor("b", codecVP8)
-	s.g.want(a.src)
+	s.g.want(a.src, CauseReplace)
 	a.frame(true, 1)
-	s.g.want(b.src)
+	s.g.want(b.src, CauseReplace)
 	s.now += 100 * ms
 	b.frame(true, 1)
 	if want := []time.Duration{0, 140 * time.Millisecond}; !slices.Equal(gaps, want) {

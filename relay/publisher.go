@@ -37,7 +37,17 @@ type publisher struct {
 	src  *source
 	ssrc uint32 // ours, in what we send
 
-	maxSubs int // bound of the stream's subscribers, 0: none; fixed
+	// What it is among the publishers of its stream; fixed, but for held.
+	number     uint64 // grows with each publisher of the hub
+	priority   int
+	successor  bool  // replaces those before it
+	pull       *pull // nil: it is a session here
+	maxSubs    int   // bound of the stream's subscribers, 0: none
+	maxBitrate uint64
+	held       atomic.Bool  // taken out by the operator
+	deadAt     atomic.Int64 // since when it has to look dead, 0: it has not
+
+	quality quality
 
 	mu       sync.Mutex // guards what follows: reader against tick
 	byPT     [128]inPT
@@ -103,6 +113,9 @@ func (p *publisher) HandleReady() {
 
 // HandleRTP takes one packet: parsed once, counted, and handed to the program.
 func (p *publisher) HandleRTP(b []byte, arrival int64) {
+	if p.deadAt.Load() != 0 {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h := &p.pkt
@@ -221,6 +234,7 @@ func (p *publisher) run() {
 
 // feedback sends the receiver's side of RTCP.
 func (p *publisher) feedback(now int64) {
+	excess := false
 	p.mu.Lock()
 	pkts := p.missing(now)
 	if p.twccID != 0 && now-p.twccAt >= twccInterval {
@@ -230,10 +244,38 @@ func (p *publisher) feedback(now int64) {
 	if now-p.reportAt >= reportInterval {
 		p.reportAt = now
 		pkts = append(pkts, p.reports(now)...)
+		excess = p.judge(now)
 	}
 	p.mu.Unlock()
 	p.send(pkts)
+	if excess {
+		p.hub.endLater(p.Session, ReasonBitrate)
+	}
 }
+
+// upstream names where a pull comes from.
+func (p *publisher) upstream() string { return p.src.upstream }
+
+// flowing tells whether live media arrives.
+func (p *publisher) flowing(now int64) bool {
+	p.prog.mu.Lock()
+	defer p.prog.mu.Unlock()
+	if p.src.tracks[codec.Video] == nil {
+		_, audio := p.src.pulse.Silence(now)
+		return p.src.pulse.HasAudio() && audio < 2*time.Second
+	}
+	return p.src.pulse.Flows(now)
+}
+
+// heardAt is when the last packet came, 0: none did.
+func (p *publisher) heardAt() int64 {
+	p.prog.mu.Lock()
+	defer p.prog.mu.Unlock()
+	return max(p.src.pulse.LastVideo(), p.src.pulse.LastAudio())
+}
+
+// local tells that the publisher is a session here, and not a pull.
+func (p *publisher) local() bool { return p.pull == nil }
 
 // missing makes the NACKs that are due. Needs p.mu.
 func (p *publisher) missing(now int64) (pkts []rtcp.Packet) {

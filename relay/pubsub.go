@@ -42,7 +42,7 @@ func (h *Hub) PubSub(_ context.Context, pub, sub OfferRequest) (*Answer, error) 
 	if err != nil {
 		return nil, err
 	}
-	p, replaced, err := h.enter(s, &pub, published(choices), twccOf(choices))
+	p, err := h.enter(s, &pub, published(choices), twccOf(choices))
 	if err != nil {
 		t.twin = nil
 		t.End(ReasonHandshake)
@@ -50,9 +50,6 @@ func (h *Hub) PubSub(_ context.Context, pub, sub OfferRequest) (*Answer, error) 
 	}
 	s.Mute(pub.mute())
 	t.Mute(sub.mute())
-	if replaced != nil {
-		h.endLater(replaced.Session, ReasonTakeover)
-	}
 	a, err := h.answer(s, o, &twins{p, viewer}, sdpneg.AnswerParams{
 		Role: sdpneg.Both, Choices: choices, StreamID: t.id, Tracks: tracks,
 	}, pub.Loopback)

@@ -13,6 +13,10 @@ const (
 	ReasonConsentLost   Reason = "consent_lost"   // nothing authenticated arrived for too long
 	ReasonHandshake     Reason = "handshake"      // DTLS failed: wrong fingerprint, no common profile
 	ReasonCodec         Reason = "codec"          // the source went on in a codec this subscriber did not negotiate
+	ReasonBitrate       Reason = "bitrate"        // the publisher sent more than it may
+	ReasonUpstreamLost  Reason = "upstream_lost"  // the vendor at the other end is gone, or delivers nothing
+	ReasonUnused        Reason = "unused"         // nobody needs the upstream's media any more
 	ReasonKicked        Reason = "kicked"         // the operator ended it
+	ReasonExpired       Reason = "expired"        // the permission it was made by has run out
 	ReasonExit          Reason = "exit"           // the process ends
 )

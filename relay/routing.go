@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"strings"
 	"time"
 )
 
@@ -60,6 +61,39 @@ type Routing struct {
 	Slate    *Slate // nil: none
 }
 
+// publishedWith takes what a publisher's request says about its stream.
+func (r *Routing) publishedWith(q *Routing) {
+	if q == nil {
+		q = new(Routing)
+	}
+	r.Publishers, r.Push, r.PushMode = q.Publishers, q.Push, q.PushMode
+	r.shared(q)
+}
+
+// playedWith takes what a viewer's request says about its stream.
+func (r *Routing) playedWith(q *Routing) { r.shared(q) }
+
+// shared takes what either side may say: streams are often published under one
+// site and played under another.
+func (r *Routing) shared(q *Routing) {
+	if len(q.Pull) > 0 {
+		r.Pull, r.Standby, r.PullLinger = q.Pull, q.Standby, q.PullLinger
+	}
+	if q.Failover != (Failover{}) {
+		r.Failover = q.Failover
+	}
+	if q.Slate != nil {
+		r.Slate = q.Slate
+	}
+}
+
+// ingest marks the name of a stream that takes a detour: what is published here
+// is one stream, what viewers get is another. No client can name it.
+const ingest = "#in"
+
+// publicName is the name that a stream has for everybody else.
+func publicName(name string) string { return strings.TrimSuffix(name, ingest) }
+
 // Failover is how failures of sources are told and answered. Zero values are
 // the defaults.
 type Failover struct {
@@ -92,3 +126,10 @@ type Slate struct {
 
 // SlateClip is a still picture or a short loop.
 type SlateClip struct{}
+
+func (s *Slate) max() time.Duration {
+	if s.Max == 0 {
+		return 10 * time.Minute
+	}
+	return s.Max
+}

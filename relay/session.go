@@ -89,7 +89,7 @@ func (s *Session) ID() string { return s.id }
 func (s *Session) Secret() string { return s.secret }
 
 // Stream is the name of the session's stream.
-func (s *Session) Stream() string { return s.stream }
+func (s *Session) Stream() string { return publicName(s.stream) }
 
 // Role is the side the peer takes.
 func (s *Session) Role() Role { return s.role }
@@ -99,7 +99,7 @@ func (s *Session) Done() <-chan struct{} { return s.done }
 
 // Info is a snapshot.
 func (s *Session) Info() SessionInfo {
-	i := SessionInfo{ID: s.id, Stream: s.stream, Role: s.role, Client: s.client, Started: s.started}
+	i := SessionInfo{ID: s.id, Stream: s.Stream(), Role: s.role, Client: s.client, Started: s.started}
 	if at := s.readyAt.Load(); at != 0 {
 		i.Connected = s.started.Add(time.Duration(at - s.created))
 	}
@@ -107,6 +107,12 @@ func (s *Session) Info() SessionInfo {
 		i.Local, i.Remote, i.Network = l.Pair()
 	}
 	i.Packets, i.Bytes = s.owner.counters()
+	switch o := s.owner.(type) {
+	case *pull:
+		i.Upstream = o.up.name
+	case *push:
+		i.Upstream = o.up.name
+	}
 	return i
 }
 

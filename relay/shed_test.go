@@ -110,7 +110,7 @@ func TestShareFollowsTheCrowd(t *testing.T) {
 func TestLateLoopShedsTheNewest(t *testing.T) {
 	h := newHouse(t)
 	a := h.actor("a", codecVP8)
-	h.g.want(a.src)
+	h.g.want(a.src, CauseReplace)
 	var seats []*seat
 	for range 4 {
 		seats = append(seats, h.seat(plainVP8))

@@ -26,7 +26,7 @@ func TestFirstSenderReport(t *testing.T) {
 	h := newHouse(t)
 	a := h.actor("a", codecVP8, codecOpus)
 	a.ts[codec.Audio] = 1 << 31
-	h.g.want(a.src)
+	h.g.want(a.src, CauseReplace)
 	s := h.seat(plainVP8, codecOpus)
 	h.step()
 	a.speak()
@@ -66,7 +66,7 @@ func TestFirstSenderReport(t *testing.T) {
 func TestReportsOfATrackThatIsSilent(t *testing.T) {
 	h := newHouse(t)
 	a := h.actor("a", codecVP8, codecOpus)
-	h.g.want(a.src)
+	h.g.want(a.src, CauseReplace)
 	s := h.seat(plainVP8, codecOpus)
 	h.step()
 	h.now += firstReport
@@ -90,7 +90,7 @@ func TestReportsOfATrackThatIsSilent(t *testing.T) {
 func TestReportsAreFair(t *testing.T) {
 	h := newHouse(t)
 	a := h.actor("a", codecOpus)
-	h.g.want(a.src)
+	h.g.want(a.src, CauseReplace)
 	var seats []*seat
 	for range 10 {
 		seats = append(seats, h.seat(codecOpus))
@@ -133,7 +133,7 @@ func TestReportsAreFair(t *testing.T) {
 func TestFeedback(t *testing.T) {
 	h := newHouse(t)
 	a := h.actor("a", codecVP8)
-	h.g.want(a.src)
+	h.g.want(a.src, CauseReplace)
 	a.frame(true, 1)
 	s := h.seat(plainVP8)
 	ssrc := s.track(codec.Video).ssrc

@@ -33,11 +33,18 @@ func (h *Hub) Stats() Stats {
 	s.Streams = len(h.streams)
 	s.PacketsIn, s.BytesIn = h.stats.packetsIn.Load(), h.stats.bytesIn.Load()
 	for _, x := range h.sessions {
-		if x.role == RoleSubscribe {
+		switch x.role {
+		case RoleSubscribe:
 			s.Subscribers++
 			continue
+		case RolePush:
+			s.Pushes++
+			continue
+		case RolePull:
+			s.Pulls++
+		default:
+			s.Publishers++
 		}
-		s.Publishers++
 		packets, bytes := x.owner.counters()
 		s.PacketsIn += packets
 		s.BytesIn += bytes

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/talwtn/caddy-wtn/relay/internal/codec"
+	"github.com/talwtn/caddy-wtn/relay/internal/liveness"
 	"github.com/talwtn/caddy-wtn/relay/internal/payload"
 )
 
@@ -14,6 +15,9 @@ const (
 	// keyframeInterval is the shortest distance of two key frame requests to
 	// one source, whatever the number of viewers that ask.
 	keyframeInterval = 500 * time.Millisecond
+	// hurriedInterval is the same while the program waits for the source and
+	// nothing flows.
+	hurriedInterval = 150 * time.Millisecond
 	// promptKeyframe is how soon a source answers a request if it obeys at all.
 	promptKeyframe = 250 * time.Millisecond
 	// obedient is how many prompt answers make a source one that obeys.
@@ -23,8 +27,9 @@ const (
 // source is one place the program can come from: a publisher here, and in the
 // same way anything else that delivers RTP.
 type source struct {
-	id     string
-	tracks [kinds]*sourceTrack // nil: the source has none
+	id       string
+	upstream string              // it is pulled from, empty: none
+	tracks   [kinds]*sourceTrack // nil: the source has none
 	// ask sends one key frame request (PLI) to the source; false if it cannot yet.
 	ask func() bool
 
@@ -33,7 +38,10 @@ type source struct {
 	firstAt int64 // arrival of its first packet
 	keyAt   int64 // arrival of its newest key frame
 	rhythm  int64 // the longest of the last distances of key frames, ns
+	pulse   liveness.Meter
+	kept    *kept // what it sent since its last key frame; nil: not kept
 
+	hurry       atomic.Bool  // viewers wait for a key frame of it
 	wantedSince atomic.Int64 // when the open wish for a key frame arose, 0: there is none
 	askedAt     atomic.Int64 // when the newest request was sent
 	askedFirst  atomic.Int64 // when the first one for the open wish was sent, 0: none was
@@ -48,6 +56,17 @@ type sourceTrack struct {
 	index  uint8 // of the codec in the program
 	params payload.ParameterSets
 	clock  trackClock
+	newest uint64 // number of its newest packet
+}
+
+// beat notes that a packet came. The program's lock is held.
+func (t *sourceTrack) beat(ts uint32, ext uint64, arrival int64) {
+	if t.codec.Kind == codec.Video {
+		t.src.pulse.Video(arrival, ts, ext > t.newest)
+		t.newest = max(t.newest, ext)
+	} else {
+		t.src.pulse.Audio(arrival)
+	}
 }
 
 func newSource(id string, ask func() bool) *source { return &source{id: id, ask: ask} }
@@ -96,8 +115,11 @@ func (s *source) pursueKeyframe(now int64) {
 	if s.wantedSince.Load() == 0 {
 		return
 	}
-	last := s.askedAt.Load()
-	if last != 0 && now-last < int64(keyframeInterval) || !s.askedAt.CompareAndSwap(last, now) {
+	last, interval := s.askedAt.Load(), keyframeInterval
+	if s.hurry.Load() {
+		interval = hurriedInterval
+	}
+	if last != 0 && now-last < int64(interval) || !s.askedAt.CompareAndSwap(last, now) {
 		return
 	}
 	s.askedFirst.CompareAndSwap(0, now)

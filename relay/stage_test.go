@@ -37,12 +37,12 @@ type stage struct {
 
 func newStage(t testing.TB) *stage {
 	s := &stage{t: t, now: 1000 * ms}
-	s.g = newProgram(func(from, to *source, _ time.Duration) {
+	s.g = newProgram(func(c change) {
 		old := ""
-		if from != nil {
-			old = from.id
+		if c.from != nil {
+			old = c.from.id
 		}
-		s.taken = append(s.taken, old+">"+to.id)
+		s.taken = append(s.taken, old+">"+c.to.id)
 	})
 	s.g.cache.Store(CacheAuto)
 	return s

@@ -5,6 +5,7 @@ import "time"
 // Stats is a snapshot of the hub. Counters only grow.
 type Stats struct {
 	Publishers, Subscribers, Streams int
+	Pulls, Pushes                    int    // sessions of ours at upstreams
 	PacketsIn, BytesIn               uint64 // RTP from publishers, authenticated
 	PacketsOut, BytesOut             uint64 // RTP to subscribers
 	NACKsIn, Retransmitted           uint64
@@ -20,10 +21,24 @@ type Stats struct {
 type StreamStats struct {
 	Name        string
 	Since       time.Time
-	Live        bool         // packets flow
-	Publisher   *SessionInfo // nil while nobody publishes
+	Live        bool          // packets flow
+	Publisher   *SessionInfo  // whose media it is, nil while nobody publishes
+	Sources     []SourceStats // all that it could come from, the present one first
 	Subscribers int
+	Pulls       []DockStats // where it is pulled from, if it is
+	Pushes      []DockStats // where it is pushed to
 	Tracks      []TrackStats
+}
+
+// SourceStats is one place a stream's media can come from.
+type SourceStats struct {
+	Session   SessionInfo
+	Connected bool
+	Flows     bool // live media arrives
+	Program   bool // viewers get it
+	Held      bool // taken out by the operator
+	Priority  int
+	Lossy     bool
 }
 
 // TrackStats is a snapshot of what the program sends of one kind of media.

@@ -5,21 +5,32 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/talwtn/caddy-wtn/relay/internal/choice"
 	"github.com/talwtn/caddy-wtn/relay/internal/codec"
 	"github.com/talwtn/caddy-wtn/relay/internal/leg"
 )
 
 // stream is a name with a program: publishers on one side, subscribers on the
-// other. It exists from its first publisher to the end of its last; before that
-// as long as a subscriber is held for one. Guarded by the hub's lock.
+// other. It exists from its first publisher to the end of its last, and as long
+// as it is pulled from elsewhere or a subscriber is held. Guarded by the hub's
+// lock.
 type stream struct {
 	name      string
 	since     time.Time
 	prog      *program
-	publisher *publisher // has the program, or is the first to get it; nil: subscribers are held
-	candidate *publisher // connected or connecting; takes over at its first key frame
+	publisher *publisher   // has the program, or is the first to get it; nil: subscribers are held
+	others    []*publisher // all others, connected or connecting, in order of arrival
+	routing   Routing      // of the newest requests
+	chooser   *choice.Chooser
+	puller    *puller // nil: not pulled
+	pusher    *pusher // nil: not pushed
 	subs      map[*subscriber]struct{}
-	changed   chan struct{} // closed with the next change of active; nil: nobody watches
+	pushes    map[*push]struct{}
+	holder    *source           // had the program last; nil: nobody so far
+	drill     chan TakeoverInfo // hears of the next takeover; nil: nobody waits for it
+	failedAt  int64             // when a source died and another took over, 0: never
+	announced bool              // somebody has heard of it
+	changed   chan struct{}     // closed with the next change of active; nil: nobody watches
 }
 
 // streamOf finds or makes the stream; whoever makes it sees that it is kept or
@@ -28,21 +39,10 @@ func (h *Hub) streamOf(name string) *stream {
 	if st := h.streams[name]; st != nil {
 		return st
 	}
-	st := &stream{name: name, since: time.Now(), subs: make(map[*subscriber]struct{})}
-	st.prog = newProgram(func(from, to *source, gap time.Duration) { h.task(func() { h.taken(name, from, to, gap) }) })
+	st := &stream{name: name, since: time.Now(), subs: make(map[*subscriber]struct{}), pushes: make(map[*push]struct{})}
+	st.prog = newProgram(func(c change) { h.task(func() { h.taken(name, c) }) })
 	st.prog.cache.Store(h.config.Load().GOPCache)
 	return st
-}
-
-// publish puts p on the stream: at once if nobody publishes, else as the
-// candidate. It returns a candidate that p replaces. The hub's lock is held.
-func (st *stream) publish(p *publisher) (replaced *publisher) {
-	if st.publisher == nil {
-		st.publisher = p
-		return nil
-	}
-	replaced, st.candidate = st.candidate, p
-	return replaced
 }
 
 // codecs are what the stream sends now, or will once its publisher sends.
@@ -68,25 +68,27 @@ func (g *program) known() (k [kinds][]codec.Codec) {
 	return k
 }
 
-// publisherReady makes a connected publisher the one its program goes to, unless
-// a newer one is connected already.
+// publisherReady considers a publisher that has connected.
 func (h *Hub) publisherReady(p *publisher) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	st := h.streams[p.stream]
-	if st != nil {
-		st.prefer()
+	if st == nil {
+		return
+	}
+	st.choose(leg.Now())
+	if p.local() && st.isPushed() {
+		h.startPush(st)
 	}
 }
 
-// prefer makes the newest connected publisher the one that the program goes to.
-// The hub's lock is held.
-func (st *stream) prefer() {
-	for _, p := range []*publisher{st.candidate, st.publisher} {
-		if p != nil && p.connected() {
-			st.prog.want(p.src)
-			return
-		}
+// wakeDocks has the stream's sessions at upstreams looked at.
+func (st *stream) wakeDocks() {
+	if st.puller != nil {
+		st.puller.wake()
+	}
+	if st.pusher != nil {
+		st.pusher.wake()
 	}
 }
 
@@ -96,38 +98,56 @@ func (h *Hub) unpublish(p *publisher, r Reason) {
 	h.mu.Lock()
 	p.prog.drop(p.src)
 	st := h.streams[p.stream]
-	if st == nil || (st.publisher != p && st.candidate != p) {
-		if st != nil {
-			st.prefer() // it was a candidate that another one replaced
-		}
+	if st == nil {
 		h.mu.Unlock()
 		return
 	}
-	var subs []*subscriber
-	gone := false
-	switch {
-	case st.candidate == p:
-		st.candidate = nil
-		st.prefer()
-	case st.candidate != nil:
-		st.publisher, st.candidate = st.candidate, nil
-		st.prefer()
-	default:
-		gone, st.publisher = true, nil
-		for s := range st.subs {
-			if s.twin == nil { // the others wait for another publisher
-				subs = append(subs, s)
-			}
+	had := st.publisher == p
+	if had {
+		st.publisher = nil
+		if len(st.others) > 0 {
+			st.publisher, st.others = st.heir()
 		}
-		if len(subs) == len(st.subs) {
-			delete(h.streams, st.name)
-		}
+	} else {
+		st.others = without(st.others, p)
+	}
+	st.choose(leg.Now())
+	st.wakeDocks()
+	if had && st.publisher == nil && r != ReasonDelete && r != ReasonExit && st.pulls() {
+		h.startPull(st) // it may be published elsewhere
 	}
 	st.notify()
 	h.mu.Unlock()
-	if !gone {
+	if had {
+		h.sweep(st, r)
+	}
+}
+
+// pulls tells whether viewers could be served from elsewhere.
+func (st *stream) pulls() bool { return len(st.routing.Pull) > 0 && len(st.subs) > 0 }
+
+// sweep ends a stream that nothing comes from any more, and its subscribers. r
+// is what the last source ended with.
+func (h *Hub) sweep(st *stream, r Reason) {
+	var subs []*subscriber
+	h.mu.Lock()
+	if st.publisher != nil || st.puller != nil || h.streams[st.name] != st {
+		h.mu.Unlock()
 		return
 	}
+	for s := range st.subs {
+		if s.twin == nil { // the others wait for another publisher
+			subs = append(subs, s)
+		}
+	}
+	if len(subs) == len(st.subs) {
+		delete(h.streams, st.name)
+	}
+	st.notify()
+	announced := st.announced
+	st.announced, st.holder = false, nil
+	st.wakeDocks()
+	h.mu.Unlock()
 	why := ReasonPublisherGone
 	if r == ReasonExit {
 		why = r
@@ -135,8 +155,8 @@ func (h *Hub) unpublish(p *publisher, r Reason) {
 	for _, s := range subs {
 		h.endLater(s.Session, why)
 	}
-	if o := h.env.Load().Observer; o != nil {
-		o.StreamEnded(st.name)
+	if o := h.env.Load().Observer; o != nil && announced {
+		o.StreamEnded(publicName(st.name))
 	}
 }
 
@@ -146,65 +166,106 @@ func (h *Hub) unsubscribe(s *subscriber) {
 	defer h.mu.Unlock()
 	if st := h.streams[s.stream]; st != nil {
 		delete(st.subs, s)
-		if st.publisher == nil && len(st.subs) == 0 {
+		if st.publisher == nil && st.puller == nil && len(st.subs) == 0 {
 			delete(h.streams, s.stream) // nobody is held any more
 		}
 	}
 	s.sink.worker.subscribers.Add(-1)
 }
 
-// taken is called when source to has taken the program of a stream over.
-func (h *Hub) taken(name string, from, to *source, gap time.Duration) {
+// taken is called when a source has taken the program of a stream over.
+func (h *Hub) taken(name string, c change) {
 	h.mu.Lock()
 	st := h.streams[name]
 	if st == nil {
 		h.mu.Unlock()
 		return
 	}
-	var old *publisher
-	if c := st.candidate; c != nil && c.src == to {
-		old, st.publisher, st.candidate = st.publisher, c, nil
-	}
-	if st.publisher == nil || st.publisher.src != to {
+	if !st.promote(c.to) {
 		h.mu.Unlock()
 		return // it has ended again in the meantime
 	}
-	var blind []*subscriber
+	ousted := st.ousted()
+	var blind []*Session
 	if video := st.publisher.tracks[codec.Video]; video != nil {
-		for s := range st.subs {
-			if len(s.codes[codec.Video]) > 0 && !s.plays(video.codec) {
-				blind = append(blind, s)
-			}
-		}
+		blind = st.blindTo(video.codec)
 	}
+	to := st.publisher
+	before, drill := st.holder, st.drill
+	st.holder = c.to
+	st.announced = true
+	if c.cause.dead() {
+		st.failedAt = leg.Now()
+	}
+	st.wakeDocks()
 	st.notify()
 	h.mu.Unlock()
 
-	env, i := h.env.Load(), TakeoverInfo{Stream: name, To: to.id, Gap: gap}
-	if from != nil {
-		i.From = from.id
+	env, i := h.env.Load(), TakeoverInfo{
+		Stream: publicName(name), To: c.to.id, ToUpstream: to.upstream(), Gap: c.gap, Cause: c.cause,
 	}
-	if old != nil {
-		h.endLater(old.Session, ReasonTakeover)
-		if i.From == "" {
-			i.From = old.id
+	if before != nil {
+		i.From, i.FromUpstream = before.id, before.upstream
+	}
+	if drill != nil {
+		select {
+		case drill <- i:
+		default:
 		}
 	}
-	for _, s := range blind {
-		h.endLater(s.Session, ReasonCodec)
+	for _, p := range ousted {
+		h.endLater(p.Session, ReasonTakeover)
 	}
-	if i.From == "" {
-		env.Logger.Info("stream is live", zap.String("stream", name), zap.String("session", i.To))
+	for _, s := range blind {
+		h.endLater(s, ReasonCodec)
+	}
+	if before == nil || before == c.to {
+		env.Logger.Info("stream is live", zap.String("stream", i.Stream), zap.String("session", i.To))
 		if env.Observer != nil {
-			env.Observer.StreamLive(name)
+			env.Observer.StreamLive(i.Stream)
 		}
 		return
 	}
 	env.Logger.Info("source took over", zap.String("stream", name), zap.String("from", i.From),
-		zap.String("to", i.To), zap.Duration("gap", gap))
+		zap.String("to", i.To), zap.String("cause", string(i.Cause)), zap.Duration("gap", i.Gap))
 	if env.Observer != nil {
 		env.Observer.Takeover(i)
 	}
+}
+
+// promote makes the publisher whose source has the program the stream's; false
+// if it is not there any more.
+func (st *stream) promote(to *source) bool {
+	if st.publisher != nil && st.publisher.src == to {
+		return true
+	}
+	for _, p := range st.others {
+		if p.src == to {
+			st.others = without(st.others, p)
+			if st.publisher != nil {
+				st.others = append(st.others, st.publisher)
+			}
+			st.publisher = p
+			return true
+		}
+	}
+	return false
+}
+
+// blindTo are those who cannot decode a codec, viewers and upstreams.
+func (st *stream) blindTo(c codec.Codec) (list []*Session) {
+	blind := func(s *subscriber) {
+		if len(s.codes[c.Kind]) > 0 && !s.plays(c) {
+			list = append(list, s.Session)
+		}
+	}
+	for s := range st.subs {
+		blind(s)
+	}
+	for p := range st.pushes {
+		blind(p.subscriber)
+	}
+	return list
 }
 
 // publisherQuiet notes that a publisher vanished or came back.
@@ -214,6 +275,9 @@ func (h *Hub) publisherQuiet(p *publisher, vanished bool) {
 	current := st != nil && st.publisher == p
 	if current {
 		st.notify()
+		if vanished && st.pulls() {
+			h.startPull(st)
+		}
 	}
 	h.mu.Unlock()
 	if !current {
@@ -235,7 +299,13 @@ func (h *Hub) publisherQuiet(p *publisher, vanished bool) {
 // stats is a snapshot. The hub's lock is held.
 func (st *stream) stats() StreamStats {
 	now := leg.Now()
-	s := StreamStats{Name: st.name, Since: st.since, Subscribers: len(st.subs)}
+	s := StreamStats{Name: publicName(st.name), Since: st.since, Subscribers: len(st.subs)}
+	if st.puller != nil {
+		s.Pulls = st.puller.stats(now)
+	}
+	if st.pusher != nil {
+		s.Pushes = st.pusher.stats(now)
+	}
 	p := st.publisher
 	if p == nil {
 		return s
@@ -243,11 +313,23 @@ func (st *stream) stats() StreamStats {
 	i := p.Info()
 	s.Publisher = &i
 	s.Live = st.active()
+	for _, q := range st.all() {
+		s.Sources = append(s.Sources, q.sourceStats(now))
+	}
 	for _, t := range p.tracks {
 		if t != nil {
 			s.Tracks = append(s.Tracks, p.trackStats(t, now))
 		}
 	}
+	return s
+}
+
+func (p *publisher) sourceStats(now int64) SourceStats {
+	s := SourceStats{
+		Session: p.Info(), Connected: p.connected(), Program: p.prog.live.Load() == p.src,
+		Held: p.held.Load(), Priority: p.priority, Lossy: p.quality.lossy.Load(),
+	}
+	s.Flows = p.flowing(now)
 	return s
 }
 

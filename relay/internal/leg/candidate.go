@@ -1,6 +1,7 @@
 package leg
 
 import (
+	"fmt"
 	"sync/atomic"
 
 	"github.com/talwtn/caddy-wtn/relay/internal/udpio"
@@ -122,6 +123,13 @@ func (l *Leg) dropOldest() {
 
 // lost tells the leg that a candidate's connection is gone.
 func (l *Leg) lost(c *candidate) {
+	if l.forsake(c) {
+		l.hangUp(fmt.Errorf("%w: its TCP connection is gone", ErrLost))
+	}
+}
+
+// forsake forgets a candidate. It reports whether the leg has no other way.
+func (l *Leg) forsake(c *candidate) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c.hop.unbind(c.peer, c)
@@ -138,4 +146,5 @@ func (l *Leg) lost(c *candidate) {
 	for _, other := range l.candidates {
 		l.consider(other, Now(), false)
 	}
+	return l.ctl != nil && l.selected == c
 }

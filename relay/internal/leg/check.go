@@ -27,8 +27,8 @@ func (in *inbound) stun(h *hop, peer udpio.Peer, b []byte, now int64) bool {
 	switch m.typ {
 	case stunRequest:
 		return in.request(h, peer, &m, now)
-	case stunSuccess:
-		in.success(h, peer, &m, now)
+	case stunSuccess, stunFailure:
+		in.response(h, peer, &m, now)
 	}
 	return false
 }
@@ -60,28 +60,36 @@ func (in *inbound) request(h *hop, peer udpio.Peer, m *stunMessage, now int64) b
 	c.rx += len(m.raw)
 	c.lastSeen.Store(now)
 	l.lastReceived.Store(now)
-	if m.controlled {
-		// A lite agent never takes the controlling role (RFC 8445 7.3.1.1).
+	if l.conflicts(m) {
 		in.t.stats.roleConflicts.Add(1)
 		c.send(errorResponse(m.tid, roleConflict, "Role Conflict", cred.pwd))
 		return true
 	}
 	c.send(successResponse(m.tid, c.path.remote, cred.pwd))
 	l.checked(c, cred, m, now)
-	if l.active {
+	if l.active && l.ctl == nil {
 		l.startDTLS()
 	}
 	return true
 }
 
-// success handles the answer to a check of ours. It counts only if it came
-// from where the check went to, with its random transaction id.
-func (in *inbound) success(h *hop, peer udpio.Peer, m *stunMessage, now int64) {
-	c := h.lookup(peer)
-	if c == nil {
+// response handles the answer to a check of ours.
+func (in *inbound) response(h *hop, peer udpio.Peer, m *stunMessage, now int64) {
+	l, c := h.whose(peer)
+	switch {
+	case l != nil:
+		in.answer(l, h, peer, m, now)
+	case m.typ == stunFailure:
+	case c == nil:
 		in.t.stats.unknownAddress.Add(1)
-		return
+	default:
+		in.success(c, m, now)
 	}
+}
+
+// success handles the answer to a challenge. It counts only if it came from
+// where the check went to, with its random transaction id.
+func (in *inbound) success(c *candidate, m *stunMessage, now int64) {
 	l := c.leg
 	in.lock(l)
 	if l.closed || c.tries == 0 || c.proven.Load() || !bytes.Equal(m.tid, c.tid[:]) {
@@ -117,8 +125,7 @@ func (l *Leg) challenge(c *candidate, now int64) {
 func (l *Leg) ask(c *candidate, now int64) {
 	c.nextTry = now + int64(retryAfter)<<c.tries
 	c.tries = min(c.tries+1, maxTries)
-	username := c.asked.remoteUfrag + ":" + c.asked.ufrag
-	c.send(checkRequest(c.tid[:], username, checkPriority, l.t.tieBreaker, c.asked.remotePwd))
+	c.send(c.asked.check(c.tid[:], attrControlled, false))
 }
 
 // retryChecks repeats the checks that are due, as long as there are any.

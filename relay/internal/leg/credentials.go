@@ -29,6 +29,15 @@ func DrawCredentials() (ufrag, pwd string) {
 	return s[:8], s[8:]
 }
 
+// check is a check of ours made with the credentials.
+func (c *credentials) check(tid []byte, role uint16, nominate bool) []byte {
+	r := checkRequest{
+		tid: tid, username: c.remoteUfrag + ":" + c.ufrag, key: c.remotePwd,
+		priority: checkPriority, role: role, tieBreaker: c.leg.t.tieBreaker, nominate: nominate,
+	}
+	return r.message()
+}
+
 func checkRemote(ufrag, pwd string) error {
 	if len(ufrag) < 4 || len(ufrag) > 256 {
 		return fmt.Errorf("ice-ufrag of the peer has %d characters, want 4 to 256", len(ufrag))
@@ -72,8 +81,12 @@ func (t *Transport) credentialsOf(ufrag []byte) *credentials {
 // address with the new one; media stays on the old path meanwhile, and DTLS
 // goes on. A restart during a restart replaces the newer generation. Params
 // that RFC 8445 does not allow make checks fail, as for any peer with a wrong
-// password. After Close the credentials are good for nothing.
+// password. After Close the credentials are good for nothing. A controlling leg
+// has no restart, a new leg takes its place: it keeps the credentials it has.
 func (l *Leg) Restart(remoteUfrag, remotePwd string) (ufrag, pwd string) {
+	if l.ctl != nil {
+		return l.Ufrag(), l.Pwd()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := newCredentials(l, remoteUfrag, remotePwd)

@@ -94,7 +94,7 @@ func protectedRecords(b []byte) []byte {
 
 // startDTLS starts the handshake, once. The leg's lock is held.
 func (l *Leg) startDTLS() {
-	if l.dtls.pipe != nil || l.closed {
+	if l.dtls.pipe != nil || l.closed || l.cause != nil {
 		return
 	}
 	l.dtls.pipe = newPipe(l)
@@ -130,6 +130,9 @@ func (l *Leg) end(cause error) {
 	l.mu.Lock()
 	quiet := l.closed || l.dtls.over
 	l.dtls.over = true
+	if l.cause != nil {
+		cause = l.cause
+	}
 	l.mu.Unlock()
 	if !quiet {
 		l.log.Debug("leg ended by peer", zap.Error(cause))

@@ -22,9 +22,11 @@ type hop struct {
 	retired atomic.Int64      // number of the last leg that may use the hop; 0: not retired
 	waiting map[*Leg]struct{} // legs a retired hop is kept for
 	doomed  bool              // retired with nothing to wait for: about to be closed
+	owner   int64             // number of the only leg that may use the hop; 0: any
 
-	mu    sync.RWMutex
-	peers map[udpio.Peer]*candidate
+	mu       sync.RWMutex
+	peers    map[udpio.Peer]*candidate
+	reserved map[netip.AddrPort]reservation
 }
 
 func newHop(network string) *hop {
@@ -41,10 +43,16 @@ func (h *hop) lookup(peer udpio.Peer) *candidate {
 
 // bind gives the address to c, unless another leg holds it and has shown that
 // it lives there: a session must not be able to take the address of another by
-// forging the source of a check.
+// forging the source of a check. Nor can it take what a controlling leg has
+// reserved.
 func (h *hop) bind(peer udpio.Peer, c *candidate, now int64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if len(h.reserved) > 0 {
+		if l := h.reserved[unmap(peer.Remote())].leg; l != nil && l != c.leg {
+			return false
+		}
+	}
 	if old := h.peers[peer]; old != nil && old.leg != c.leg && old.holds(now) {
 		return false
 	}
@@ -62,6 +70,9 @@ func (h *hop) unbind(peer udpio.Peer, c *candidate) {
 
 // admits reports whether leg number n may use the hop.
 func (h *hop) admits(n int64) bool {
+	if h.owner != 0 {
+		return n == h.owner
+	}
 	last := h.retired.Load()
 	return last == 0 || n <= last
 }

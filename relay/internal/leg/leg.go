@@ -21,6 +21,9 @@ var (
 	ErrNotReady = errors.New("leg is not connected yet, send after HandleReady")
 	// ErrPeerClosed is the cause that HandleEnd gets when the peer ended DTLS.
 	ErrPeerClosed = errors.New("peer closed the DTLS connection")
+	// ErrLost is the cause that HandleEnd gets on a controlling leg when the TCP
+	// connection of its path is gone or consent expired.
+	ErrLost = errors.New("the peer cannot be reached any more")
 )
 
 // Handler gets what arrives at one leg.
@@ -42,8 +45,9 @@ type Handler interface {
 	// HandleFlush follows the last packet of one socket read that brought
 	// something for this leg.
 	HandleFlush()
-	// HandleEnd: the peer closed DTLS or the handshake failed. Once, and not
-	// after Close. The leg still has to be closed by its owner.
+	// HandleEnd: the peer closed DTLS or the handshake failed, or a controlling
+	// leg lost its peer (ErrLost). Once, and not after Close. The leg still has
+	// to be closed by its owner.
 	HandleEnd(cause error)
 }
 
@@ -55,6 +59,16 @@ type Params struct {
 	Fingerprints           []Fingerprint
 	Active                 bool // we are the DTLS client
 	Handler                Handler
+
+	// Controlling makes the leg the controlling ICE agent (RFC 8445 6.1.1): it
+	// belongs to who made the offer. Otherwise the peer has to find us.
+	Controlling bool
+	// Candidates are the UDP candidates of the peer's answer, the preferred
+	// first, and TCPCandidates its passive ICE-TCP ones (RFC 6544), which are
+	// dialed when UDP is not answered. Names have been resolved. What cannot be
+	// a peer's address, and what exceeds 16 and 2, is left out. Only for
+	// Controlling.
+	Candidates, TCPCandidates []netip.AddrPort
 }
 
 // Leg is one peer's transport. Its methods are safe for concurrent use.
@@ -65,6 +79,7 @@ type Leg struct {
 	handler Handler
 	digests []digest
 	log     *zap.Logger
+	ctl     *controller // nil: the peer has to find us
 
 	newest       atomic.Pointer[credentials]
 	path         atomic.Pointer[Path]
@@ -89,6 +104,7 @@ type Leg struct {
 	opener      *seal.Opener
 	early       []earlyPacket
 	dtls        dtlsState
+	cause       error // why we hung up, nil: we did not
 }
 
 // outKeys is what seals toward the peer.
@@ -116,8 +132,8 @@ type dtlsState struct {
 func (l *Leg) Ufrag() string { return l.newest.Load().ufrag }
 func (l *Leg) Pwd() string   { return l.newest.Load().pwd }
 
-// Path is where to send, nil before an address has proven itself and after
-// Close. Load it for each burst: it changes when the peer moves.
+// Path is where to send, nil before an address has proven itself, after Close
+// and when a controlling leg lost its peer. Load it for each burst: it changes when the peer moves.
 func (l *Leg) Path() *Path { return l.path.Load() }
 
 // Sealer seals RTP toward the peer, nil before HandleReady.
@@ -206,9 +222,15 @@ func (l *Leg) Close() {
 	if l.retry != nil {
 		l.retry.Stop()
 	}
+	if l.ctl != nil {
+		l.ctl.end()
+	}
 	l.mu.Unlock()
 	l.wg.Wait()
 	l.mu.Lock()
+	if l.ctl != nil {
+		l.ctl.release(nil)
+	}
 	for _, c := range l.candidates {
 		c.release()
 	}

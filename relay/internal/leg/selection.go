@@ -25,7 +25,10 @@ func (l *Leg) checked(c *candidate, cred *credentials, m *stunMessage, now int64
 	if l.provisional == nil || m.useCandidate {
 		l.provisional = c
 	}
-	if !c.proven.Load() {
+	switch {
+	case l.ctl != nil:
+		l.ctl.trigger(c, now)
+	case !c.proven.Load():
 		l.challenge(c, now)
 	}
 	if l.restarts(c, now) {
@@ -73,7 +76,7 @@ func (l *Leg) moved(c *candidate) bool {
 func (l *Leg) carried(c *candidate, now int64) {
 	c.lastMedia = now
 	s := l.selected
-	if c == s || !c.proven.Load() {
+	if c == s || !c.proven.Load() || l.leads() {
 		return
 	}
 	if s == nil || now-s.lastMedia > mediaHold {
@@ -86,7 +89,7 @@ func (l *Leg) carried(c *candidate, now int64) {
 // several pairs all the time (RFC 5245 8.1.1.2) end at the highest priority.
 func (l *Leg) consider(c *candidate, now int64, fresh bool) {
 	s := l.selected
-	if c == s || !c.proven.Load() || c.path.gone() {
+	if c == s || !c.proven.Load() || c.path.gone() || l.leads() {
 		return
 	}
 	nominated := c.nominatedAt(now)
@@ -114,4 +117,7 @@ func (l *Leg) pick(c *candidate) {
 	}
 	l.selected, l.provisional = c, c
 	l.path.Store(c.path)
+	if l.ctl != nil {
+		l.ctl.picked(c)
+	}
 }

@@ -49,6 +49,9 @@ type stunMessage struct {
 	fingerprint  int // offset of FINGERPRINT, 0: none
 	useCandidate bool
 	controlled   bool
+	controlling  bool
+	tieBreaker   uint64 // with either of them
+	code         int    // of ERROR-CODE
 }
 
 // parse reads b. What follows MESSAGE-INTEGRITY is not authenticated and
@@ -102,8 +105,15 @@ func (m *stunMessage) attribute(typ uint16, at int, v []byte, last bool) error {
 		m.priority = binary.BigEndian.Uint32(v)
 	case attrUseCandidate:
 		m.useCandidate = true
-	case attrControlled:
-		m.controlled = true
+	case attrControlled, attrControlling:
+		m.controlled, m.controlling = typ == attrControlled, typ == attrControlling
+		if len(v) == 8 { // else it counts as 0, the weakest
+			m.tieBreaker = binary.BigEndian.Uint64(v)
+		}
+	case attrErrorCode:
+		if len(v) >= 4 {
+			m.code = int(v[2]&7)*100 + int(v[3])
+		}
 	}
 	return nil
 }
@@ -187,10 +197,23 @@ func errorResponse(tid []byte, code int, reason, key string) []byte {
 	return finishSTUN(appendAttr(beginSTUN(stunFailure, tid), attrErrorCode, v), key)
 }
 
-// checkRequest is a check of ours in the controlled role (RFC 8445 7.1).
-func checkRequest(tid []byte, username string, priority uint32, tieBreaker uint64, key string) []byte {
-	b := appendAttr(beginSTUN(stunRequest, tid), attrUsername, []byte(username))
-	b = appendAttr(b, attrPriority, binary.BigEndian.AppendUint32(nil, priority))
-	b = appendAttr(b, attrControlled, binary.BigEndian.AppendUint64(nil, tieBreaker))
-	return finishSTUN(b, key)
+// checkRequest is a check of ours (RFC 8445 7.1).
+type checkRequest struct {
+	tid        []byte
+	username   string
+	key        string
+	priority   uint32
+	role       uint16 // attrControlled or attrControlling
+	tieBreaker uint64
+	nominate   bool
+}
+
+func (c *checkRequest) message() []byte {
+	b := appendAttr(beginSTUN(stunRequest, c.tid), attrUsername, []byte(c.username))
+	b = appendAttr(b, attrPriority, binary.BigEndian.AppendUint32(nil, c.priority))
+	b = appendAttr(b, c.role, binary.BigEndian.AppendUint64(nil, c.tieBreaker))
+	if c.nominate {
+		b = appendAttr(b, attrUseCandidate, nil)
+	}
+	return finishSTUN(b, c.key)
 }

@@ -60,7 +60,12 @@ func TestSTUNIgnoresWhatIsNotAuthenticated(t *testing.T) {
 }
 
 func FuzzSTUN(f *testing.F) {
-	f.Add(checkRequest(make([]byte, 12), "a:b", 1, 2, "k"))
+	for _, r := range []checkRequest{
+		{tid: make([]byte, 12), username: "a:b", priority: 1, role: attrControlled, tieBreaker: 2, key: "k"},
+		{tid: make([]byte, 12), username: "a:b", priority: 1, role: attrControlling, tieBreaker: 2, nominate: true, key: "k"},
+	} {
+		f.Add(r.message())
+	}
 	f.Add(successResponse(make([]byte, 12), netip.MustParseAddrPort("[2001:db8::1]:2"), "k"))
 	f.Add(errorResponse(make([]byte, 12), 487, "Role Conflict", "k"))
 	f.Add(buildCheck("a:b", "k", useCandidate, priority, controlling))

@@ -86,7 +86,7 @@ func (t *Transport) accept(tl *tcpListener) {
 	}
 }
 
-// admit starts the two goroutines of a connection, if the limits allow it.
+// admit takes an accepted connection, if the limits allow it.
 func (t *Transport) admit(conn net.Conn) {
 	remote := addrPort(conn.RemoteAddr())
 	host := hostOf(remote.Addr())
@@ -98,20 +98,27 @@ func (t *Transport) admit(conn net.Conn) {
 	t.stats.pending.Add(1)
 	h := newHop("tcp")
 	h.conn = newTCPConn(conn)
-	if !t.addHop(h) { // which closed the connection
+	if !t.serveConn(h, &tcpReader{host: host, peer: udpio.PeerFrom(remote, netip.Addr{})}) {
 		t.limit.give(host)
 		t.stats.pending.Add(-1)
+	}
+}
+
+// serveConn starts the two goroutines of a connection, false (and the
+// connection closed) after Close.
+func (t *Transport) serveConn(h *hop, r *tcpReader) bool {
+	if !t.addHop(h) { // which closed the connection
 		h.conn.abandon()
-		return
+		return false
 	}
 	t.wg.Add(1)
 	go func() {
 		defer t.wg.Done()
 		h.conn.drain()
 	}()
-	r := &tcpReader{t: t, h: h, in: newInbound(t), r: bufio.NewReaderSize(conn, 2*maxDatagram), host: host,
-		peer: udpio.PeerFrom(remote, netip.Addr{})}
+	r.t, r.h, r.in, r.r = t, h, newInbound(t), bufio.NewReaderSize(h.conn.conn, 2*maxDatagram)
 	go r.run()
+	return true
 }
 
 // tcpReader is the reading side of a connection.
@@ -122,7 +129,7 @@ type tcpReader struct {
 	r      *bufio.Reader
 	host   netip.Addr
 	peer   udpio.Peer
-	proven bool      // an authentic check came: the connection belongs to a leg
+	proven bool      // it belongs to a leg: an authentic check came, or we dialed
 	until  time.Time // read deadline in force
 }
 

@@ -119,6 +119,7 @@ func TestTCPQueueIsBoundedAndNeverBlocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	readFrame(t, c)
+	eventually(t, "path", func() bool { return p.leg.Path() != nil }) // the answer leaves first
 	b, path, wrote := make([]byte, 1200), p.leg.Path(), 0
 	for ; wrote < 1<<30; wrote += len(b) { // nobody reads
 		if err := path.Write(b); err != nil {
@@ -180,6 +181,7 @@ func TestTCPReconnectTakesOver(t *testing.T) {
 		return c
 	}
 	first := connect(useCandidate)
+	eventually(t, "path", func() bool { return p.leg.Path() != nil })
 	_ = first.Close()
 	eventually(t, "loss seen", func() bool { return p.leg.Path().gone() })
 	second := connect()

@@ -40,7 +40,7 @@ type Transport struct {
 	stop        chan struct{}
 	wg          sync.WaitGroup // all goroutines
 
-	handshakeTimeout, tcpFirst time.Duration // shorter in tests
+	handshakeTimeout, tcpFirst, consentExpiry time.Duration // shorter in tests
 
 	mu        sync.RWMutex
 	closed    bool
@@ -67,7 +67,7 @@ func NewTransport(c Config) (*Transport, error) {
 		tieBreaker:       binary.BigEndian.Uint64(random[:]),
 		slots:            make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		stop:             make(chan struct{}),
-		handshakeTimeout: handshakeTimeout, tcpFirst: tcpFirst,
+		handshakeTimeout: handshakeTimeout, tcpFirst: tcpFirst, consentExpiry: consentExpiry,
 		ufrags:    make(map[string]*credentials),
 		legs:      make(map[*Leg]struct{}),
 		hops:      make(map[*hop]struct{}),
@@ -80,7 +80,8 @@ func (t *Transport) Fingerprint() (hash, value string) {
 	return "sha-256", formatFingerprint(t.certificate.Certificate[0])
 }
 
-// NewLeg makes a leg that answers checks at all sockets from now on.
+// NewLeg makes a leg that answers checks at all sockets from now on. One that is
+// controlling sends checks as well.
 func (t *Transport) NewLeg(p Params) (*Leg, error) {
 	if p.Handler == nil {
 		return nil, errors.New("leg needs a handler")
@@ -96,6 +97,9 @@ func (t *Transport) NewLeg(p Params) (*Leg, error) {
 		t: t, active: p.Active, handler: p.Handler, digests: digests, grant: legGrant,
 		log:  t.log.With(zap.String("session", p.ID)),
 		done: make(chan struct{}),
+	}
+	if p.Controlling {
+		l.ctl = newController(l, p)
 	}
 	l.lastReceived.Store(Now())
 	t.mu.Lock()
@@ -119,6 +123,9 @@ func (t *Transport) NewLeg(p Params) (*Leg, error) {
 	}
 	l.current = t.addUfrag(c)
 	l.newest.Store(l.current)
+	if l.ctl != nil {
+		l.ctl.begin(Now())
+	}
 	return l, nil
 }
 

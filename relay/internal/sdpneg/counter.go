@@ -12,7 +12,7 @@ const counterSendTime = 1
 // CounterOffer writes an offer of what a stream sends: one sendonly section for
 // each codec of source, with one configuration, since nothing else is ever sent
 // without a new session. Of p, everything counts but Setup, Role and Choices;
-// Tracks are by index of source. The viewer's answer is read with [ParseOffer]
+// Tracks are by index of source. Upstreams are offered the same. The answer is read with [ParseOffer]
 // and decided about with [Play], for which it says the same as an offer would.
 func CounterOffer(source []codec.Codec, p AnswerParams) ([]byte, error) {
 	o := &Offer{Setup: ActPass}

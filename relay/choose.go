@@ -1,0 +1,151 @@
+package relay
+
+import (
+	"slices"
+	"time"
+
+	"github.com/talwtn/caddy-wtn/relay/internal/choice"
+	"github.com/talwtn/caddy-wtn/relay/internal/codec"
+	"github.com/talwtn/caddy-wtn/relay/internal/leg"
+)
+
+// Cause says why a stream went over to another source.
+type Cause string
+
+const (
+	CauseFirst    = Cause(choice.CauseFirst)        // nothing was there before
+	CauseReplace  = Cause("replace")                // another publisher came, which replaces
+	CausePriority = Cause(choice.CausePriority)     // one of a higher rank came
+	CauseEnded    = Cause("ended")                  // the one before has ended
+	CausePath     = Cause(choice.CauseTransport)    // its connection is lost
+	CauseMedia    = Cause(choice.CauseMediaTimeout) // it delivers nothing
+	CauseBehind   = Cause(choice.CauseRelative)     // it stopped while others went on
+	CauseAudio    = Cause(choice.CauseAudioTimeout) // it says nothing, and has no picture
+	CauseLoss     = Cause(choice.CauseLoss)         // too much of it is lost
+	CauseCodec    = Cause(choice.CauseCodec)        // it sends what viewers cannot decode
+	CauseFailback = Cause(choice.CauseFailback)     // a better one is well again
+	CauseOperator = Cause(choice.CauseOperator)     // somebody asked for it
+	CauseSlate    = Cause("slate")                  // there is no other
+)
+
+// dead tells that the source before delivers nothing worth waiting with.
+func (c Cause) dead() bool {
+	switch c {
+	case CauseEnded, CausePath, CauseMedia, CauseBehind, CauseAudio:
+		return true
+	}
+	return false
+}
+
+// chooseInterval is how often streams with several sources look at them.
+const chooseInterval = 25 * time.Millisecond
+
+// direct chooses for all streams from time to time.
+func (h *Hub) direct() {
+	tick := time.NewTicker(chooseInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-h.quit:
+			return
+		case <-tick.C:
+		}
+		now := leg.Now()
+		h.mu.Lock()
+		for _, st := range h.streams {
+			if len(st.others) > 0 || st.puller != nil {
+				st.choose(now)
+			}
+		}
+		h.mu.Unlock()
+	}
+}
+
+// choose picks whom the program goes to, and lets the others keep what they
+// send. The hub's lock is held.
+func (st *stream) choose(now int64) {
+	if p := st.successor(); p != nil {
+		st.prog.want(p.src, CauseReplace)
+		return
+	}
+	list := slices.DeleteFunc(st.all(), func(p *publisher) bool { return !p.connected() })
+	if len(list) == 0 {
+		return
+	}
+	if len(st.others) == 0 && st.puller == nil {
+		st.prog.want(list[0].src, CauseEnded)
+		return
+	}
+	if st.chooser == nil {
+		st.chooser = choice.New(st.routing.Failover.settings())
+	}
+	st.chooser.SetSettings(st.routing.Failover.settings())
+	slices.SortFunc(list, compareRank)
+	d := st.decide(list, now)
+	if d.Start && st.puller != nil {
+		st.puller.needUntil = now + int64(needFor)
+		st.puller.wake()
+	}
+	for _, p := range list {
+		switch {
+		case p.number == d.Want:
+			st.prog.want(p.src, Cause(d.Cause))
+		case p.connected():
+			st.prog.await(p.src)
+		}
+	}
+}
+
+// successor is the newest publisher that replaces others and has connected, as
+// long as it has not taken the program.
+func (st *stream) successor() (newest *publisher) {
+	for _, p := range st.all() {
+		if p.successor && p.local() && p.connected() && (newest == nil || p.number > newest.number) {
+			newest = p
+		}
+	}
+	if newest == nil || st.prog.live.Load() == newest.src {
+		return nil
+	}
+	return newest
+}
+
+// decide asks the chooser. Its candidates are the publishers by rank.
+func (st *stream) decide(list []*publisher, now int64) choice.Decision {
+	candidates := make([]choice.Candidate, 0, choice.MaxCandidates)
+	g := st.prog
+	current := st.publisher.tracks[codec.Video]
+	steady := st.failedAt == 0 || now-st.failedAt > int64(st.routing.Failover.delay())
+	for rank, p := range list {
+		c := choice.Candidate{
+			Key: p.number, Rank: rank, Pulse: &p.src.pulse, Connected: p.connected(),
+			Lost: p.closedAt.Load() != 0 || p.ended.Load(), Claim: p.local() && steady, Lossy: p.quality.lossy.Load(), Held: p.held.Load(),
+		}
+		if !p.local() {
+			c.Group = 1
+			c.Unanswered, c.Probed = p.pull.unanswered(now)
+			c.Paused = p.pull.paused.Load()
+		}
+		video := p.tracks[codec.Video]
+		c.Usable = video == nil || current == nil || codec.Same(video.codec, current.codec) || len(st.blindTo(video.codec)) == 0
+		candidates = append(candidates, c)
+	}
+	g.mu.Lock()
+	d := st.chooser.Step(now, candidates)
+	g.mu.Unlock()
+	if d.Probe {
+		for _, p := range list {
+			if !p.local() {
+				p.pull.probe()
+			}
+		}
+	}
+	return d
+}
+
+func (f *Failover) settings() choice.Settings {
+	return choice.Settings{
+		MediaTimeout: f.MediaTimeout, AudioTimeout: f.AudioTimeout, RelativeTimeout: f.RelativeTimeout,
+		FailbackDelay: f.FailbackDelay, FailbackManual: f.FailbackManual,
+	}
+}
