@@ -241,11 +241,10 @@ func (h *Hub) offer(stream string, role Role) (*offering, error) {
 		SessionID: rand.Uint64() >> 1, Trickle: true, StreamID: s.id, Tracks: make(map[int]sdpneg.Track),
 		Fingerprint: sdpneg.Fingerprint{Hash: hash, Value: value},
 	}
+	// No candidates: the upstream learns ours from the checks we send. Those of
+	// the shared sockets would lead servers with one port of their own into
+	// taking several sessions of ours for one.
 	p.Ufrag, p.Pwd = leg.DrawCredentials()
-	var err error
-	if p.Candidates, err = h.candidates(true); err != nil {
-		return nil, err
-	}
 	return &offering{s, p}, nil
 }
 

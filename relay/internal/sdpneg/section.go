@@ -34,6 +34,9 @@ func (w *section) transport() {
 }
 
 func (w *section) candidates() {
+	if len(w.p.Candidates) == 0 {
+		return // the other side learns them from our checks: it shall wait for these
+	}
 	for _, c := range SortCandidates(w.p.Candidates) {
 		w.d.WithValueAttribute("candidate", strings.TrimPrefix(c.Line(), "candidate:"))
 	}
