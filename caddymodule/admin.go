@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/talwtn/caddy-wtn/relay"
 )
@@ -19,6 +20,9 @@ import (
 //	GET    /wtn/sessions       the sessions, by their public ids
 //	DELETE /wtn/sessions/{id}  ends one session
 //	GET    /wtn/stats          the totals and the media sockets
+//	POST   /wtn/drain          refuses or redirects all new sessions from now on
+//	DELETE /wtn/drain          accepts sessions again
+//	GET    /wtn/drain          whether it drains, and how many sessions are left
 //	GET    /wtn/turn           the TURN server and who has an allocation
 //	POST   /wtn/turn           makes a TURN credential: {"user", "ttl" (seconds), "host"}
 //
@@ -54,10 +58,14 @@ func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
 		return a.turnCredential(w, r, s)
 	case what == "turn":
 		return adminGet(w, r, s.turnView())
+	case what == "drain":
+		return a.drain(w, r, s)
 	case what == "stats":
-		return adminGet(w, r, statsOf(s.hub.Stats(), s.media(), s.events.dropped.Load()))
+		stats := statsOf(s.stats(), s.media(), s.events.dropped.Load())
+		stats.Draining = s.hub.Draining()
+		return adminGet(w, r, stats)
 	}
-	return adminError(http.StatusNotFound, fmt.Errorf("%s does not exist: use /wtn/streams, /wtn/sessions, /wtn/turn or /wtn/stats", r.URL.Path))
+	return adminError(http.StatusNotFound, fmt.Errorf("%s does not exist: use /wtn/streams, /wtn/sessions, /wtn/turn, /wtn/stats or /wtn/drain", r.URL.Path))
 }
 
 // session ends one session.
@@ -74,6 +82,27 @@ func (a *Admin) session(w http.ResponseWriter, r *http.Request, s *state, id str
 		return adminError(http.StatusInternalServerError, err)
 	}
 	return nil
+}
+
+// drain begins, ends or shows the refusal of new sessions. Those that live go
+// on; that none is left is what whoever stops the gateway waits for.
+func (a *Admin) drain(w http.ResponseWriter, r *http.Request, s *state) error {
+	switch r.Method {
+	case http.MethodPost:
+		s.hub.Drain()
+	case http.MethodDelete:
+		s.hub.Resume()
+	case http.MethodGet, http.MethodHead:
+	default:
+		w.Header().Set("Allow", "DELETE, GET, HEAD, POST")
+		return adminError(http.StatusMethodNotAllowed, fmt.Errorf("%s is not possible here: use POST to drain, DELETE to accept sessions again", r.Method))
+	}
+	if r.Method == http.MethodPost || r.Method == http.MethodDelete {
+		caddy.Log().Named("wtn").Info("draining is switched", zap.Bool("draining", s.hub.Draining()))
+	}
+	stats := s.hub.Stats()
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(drainJSON{s.hub.Draining(), stats.Publishers, stats.Subscribers})
 }
 
 // turnCredential mints a credential, for a test with another client.

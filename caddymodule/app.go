@@ -72,6 +72,8 @@ type App struct {
 
 	state *state      // nil until the reference is taken
 	gen   *generation // what Start applies
+
+	quotas map[string]quota // of the handlers of this configuration, by key
 }
 
 // Timeouts are the times after which silence is taken as an end. Each is at
@@ -104,6 +106,10 @@ type Limits struct {
 
 	// Viewers of one stream at the same time. Default: no limit.
 	SubscribersPerStream int `json:"subscribers_per_stream,omitempty"`
+
+	// What all publishers together may send, in bits per second. While they send
+	// more, new publishers are refused. Default: no limit.
+	Bitrate uint64 `json:"bitrate,omitempty"`
 
 	// The share of time (above 0, up to 1) the sending loops may be busy before
 	// new viewers are refused. Default: 0.85.
@@ -254,6 +260,7 @@ func (a *App) relayConfig() (relay.Config, error) {
 		c.MaxPublishers = l.Publishers
 		c.MaxSubscribers = l.Subscribers
 		c.MaxSubscribersPerStream = l.SubscribersPerStream
+		c.MaxBitrate = l.Bitrate
 		c.MaxBusy = l.Busy
 	}
 	return c, nil

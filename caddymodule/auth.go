@@ -64,6 +64,9 @@ type Grant struct {
 	Expires    time.Time // when the session is ended; zero: never
 	Priority   int       // among publishers of one stream, higher wins
 	MaxViewers int       // of the stream this publishes; 0: no limit
+	MaxBitrate uint64    // of what this publishes, bits/s; 0: no limit
+	// HasPriority makes Priority count, whatever the client says of itself.
+	HasPriority bool
 	// ProtectPlay makes Protected true for whoever plays this stream while the
 	// publisher's session lives.
 	ProtectPlay bool

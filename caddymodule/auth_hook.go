@@ -34,10 +34,13 @@ const (
 // JSON body, all of it optional:
 //
 //	{"allow": true, "stream": "live/0f3a", "principal": "alice",
-//	 "lifetime": 3600, "priority": 10, "max_viewers": 500, "protect_play": true}
+//	 "lifetime": 3600, "priority": 10, "max_viewers": 500,
+//	 "max_bitrate": 8000000, "protect_play": true}
 //
 // stream takes the place of the name the client used. lifetime is in seconds;
-// after it the session is ended. `"allow": false` is the same as 403.
+// after it the session is ended. priority ranks publishers, whatever they say of
+// themselves. max_bitrate is what a publisher may send, in bits per second.
+// `"allow": false` is the same as 403.
 type AuthHook struct {
 	// The URL. It gets the tokens, so use https unless the way there is trusted.
 	// Redirects are not followed. Placeholders are replaced.
@@ -113,8 +116,9 @@ type hookAnswer struct {
 	Stream      string  `json:"stream"`
 	Principal   string  `json:"principal"`
 	Lifetime    float64 `json:"lifetime"`
-	Priority    int     `json:"priority"`
+	Priority    *int    `json:"priority"`
 	MaxViewers  int     `json:"max_viewers"`
+	MaxBitrate  float64 `json:"max_bitrate"`
 	ProtectPlay bool    `json:"protect_play"`
 }
 
@@ -174,10 +178,13 @@ func readHookAnswer(body []byte, now time.Time) (Grant, error) {
 	if a.Allow != nil && !*a.Allow {
 		return Grant{}, ErrForbidden
 	}
-	if a.Lifetime < 0 || a.Lifetime > math.MaxInt32 || a.MaxViewers < 0 || len(a.Principal) > maxPrincipal {
+	if a.Lifetime < 0 || a.Lifetime > math.MaxInt32 || a.MaxViewers < 0 || a.MaxBitrate < 0 || a.MaxBitrate > maxBitrateClaim || len(a.Principal) > maxPrincipal {
 		return Grant{}, fmt.Errorf("%w: the answer of the hook is out of range", ErrAuthUnavailable)
 	}
-	g := Grant{Stream: a.Stream, Principal: a.Principal, Priority: a.Priority, MaxViewers: a.MaxViewers, ProtectPlay: a.ProtectPlay}
+	g := Grant{Stream: a.Stream, Principal: a.Principal, MaxViewers: a.MaxViewers, MaxBitrate: uint64(a.MaxBitrate), ProtectPlay: a.ProtectPlay}
+	if a.Priority != nil {
+		g.Priority, g.HasPriority = *a.Priority, true
+	}
 	if a.Lifetime > 0 {
 		g.Expires = now.Add(time.Duration(a.Lifetime * float64(time.Second)))
 	}

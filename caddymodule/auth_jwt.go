@@ -28,8 +28,9 @@ const jwtLeeway = 60 * time.Second
 //
 // `action` holds publish, play or both, or `*`. `stream` holds patterns, in
 // which `*` stands for any characters, slashes included. Each is a list, or a
-// string with spaces between. `wtn` may also have `priority` (of publishers)
-// and `max_viewers` (of the stream it publishes).
+// string with spaces between. `wtn` may also have `priority` (of publishers;
+// whatever they say of themselves), `max_viewers` (of the stream it publishes)
+// and `max_bitrate` (of what it publishes, in bits per second).
 //
 // The algorithm follows from the key and never from the token: HS256 for the
 // secret, RS256 for RSA keys, ES256 for P-256 keys, EdDSA for Ed25519 keys.
@@ -165,7 +166,10 @@ func (a *AuthJWT) Authorize(r *http.Request, req AuthRequest) (Grant, error) {
 	if !claims.allows(a.ActionClaim, req.Action) || !claims.matches(a.StreamClaim, req.Stream) {
 		return Grant{}, ErrForbidden
 	}
-	g := Grant{Principal: claims.text(a.PrincipalClaim), Priority: claims.number("wtn.priority"), MaxViewers: claims.number("wtn.max_viewers")}
+	g := Grant{
+		Principal: claims.text(a.PrincipalClaim), MaxViewers: claims.number("wtn.max_viewers"), MaxBitrate: claims.bitrate("wtn.max_bitrate"),
+		Priority: claims.number("wtn.priority"), HasPriority: claims.find("wtn.priority") != nil,
+	}
 	if a.EndSessions {
 		g.Expires = exp.Add(jwtLeeway)
 	}

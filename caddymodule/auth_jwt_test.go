@@ -249,11 +249,35 @@ func TestJWTGrant(t *testing.T) {
 	a := provisioned(t, &AuthJWT{Secret: testSecret, EndSessions: true})
 	a.now = func() time.Time { return now }
 	token := sign(t, jose.HS256, []byte(testSecret), "", claimsJSON(t, now, map[string]any{
-		"wtn": map[string]any{"action": "publish", "stream": "*", "priority": 7, "max_viewers": 100},
+		"wtn": map[string]any{"action": "publish", "stream": "*", "priority": 7, "max_viewers": 100, "max_bitrate": 4e6},
 	}))
 	g, err := a.Authorize(withUser(""), AuthRequest{Action: actionPublish, Stream: "x", Token: token})
-	if want := now.Add(time.Hour + jwtLeeway); err != nil || g.Priority != 7 || g.MaxViewers != 100 || !g.Expires.Equal(want) {
+	if want := now.Add(time.Hour + jwtLeeway); err != nil || g.Priority != 7 || !g.HasPriority || g.MaxViewers != 100 || g.MaxBitrate != 4e6 || !g.Expires.Equal(want) {
 		t.Errorf("%+v, %v", g, err)
+	}
+}
+
+// What is no limit limits nothing; a priority that is no number is the lowest
+// claim to be believed, not leave to choose one.
+func TestJWTNumbers(t *testing.T) {
+	for want, list := range map[uint64][]any{0: {nil, "8M", -1.0, 0.0, 1e300, true}, 8e6: {8e6}, 1: {1.9}} {
+		for _, v := range list {
+			if got := (jwtClaims{"wtn.max_bitrate": v}).bitrate("wtn.max_bitrate"); got != want {
+				t.Errorf("bitrate %v: %d, want %d", v, got, want)
+			}
+		}
+	}
+	a := provisioned(t, &AuthJWT{Secret: testSecret})
+	for v, want := range map[any]bool{nil: false, 0: true, "high": true, -4: true} {
+		claims := map[string]any{"action": "publish", "stream": "*"}
+		if v != nil {
+			claims["priority"] = v
+		}
+		token := sign(t, jose.HS256, []byte(testSecret), "", claimsJSON(t, time.Now(), map[string]any{"wtn": claims}))
+		g, err := a.Authorize(withUser(""), AuthRequest{Action: actionPublish, Stream: "x", Token: token})
+		if err != nil || g.HasPriority != want || want && g.Priority != map[any]int{0: 0, "high": 0, -4: -4}[v] {
+			t.Errorf("priority %v: %+v, %v", v, g, err)
+		}
 	}
 }
 

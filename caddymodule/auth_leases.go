@@ -62,7 +62,7 @@ func (l *leases) watch(s leased, g Grant) {
 	case <-s.Done():
 	case <-l.stop:
 	case <-expired:
-		s.End(relay.ReasonKicked)
+		s.End(relay.ReasonExpired)
 	}
 }
 

@@ -117,6 +117,9 @@ func TestAuthLiveHook(t *testing.T) {
 	if d := time.Since(began); d < 300*time.Millisecond {
 		t.Errorf("ended after %v", d)
 	}
+	if ended := livingState().stats().SessionsEnded; ended["publish/expired"] != 1 {
+		t.Errorf("ended by %v", ended)
+	}
 }
 
 // TestAuthLiveWTN: enableSubAuth of the publisher's token makes viewers need

@@ -292,7 +292,7 @@ func TestLeasesExpire(t *testing.T) {
 		if d := time.Since(began); d != time.Hour {
 			t.Errorf("ended after %v", d)
 		}
-		if r := <-s.reason; r != relay.ReasonKicked {
+		if r := <-s.reason; r != relay.ReasonExpired {
 			t.Errorf("reason %s", r)
 		}
 		l.close()

@@ -42,6 +42,7 @@ const appOptions = "media, public_address, interfaces, allow_addresses, deny_add
 //			publishers             <count>
 //			subscribers            <count>
 //			subscribers_per_stream <count>
+//			bitrate                <bits per second, as 800M>
 //			busy                   <share>
 //		}
 //		turn off
@@ -162,8 +163,13 @@ func (l *Limits) unmarshal(d *caddyfile.Dispenser) error {
 	}
 	return eachOption(d, func() error {
 		name := d.Val()
+		if name == "bitrate" {
+			var err error
+			l.Bitrate, err = bitrateOption(d)
+			return err
+		}
 		if name != "busy" && fields[name] == nil {
-			return unknownOption(d, "limits", "publishers, subscribers, subscribers_per_stream, busy")
+			return unknownOption(d, "limits", "publishers, subscribers, subscribers_per_stream, bitrate, busy")
 		}
 		v, err := value(d)
 		if err != nil {

@@ -67,7 +67,7 @@ func prefixOf(d *caddyfile.Dispenser, matchers caddy.ModuleMap) (string, error) 
 	return prefix, nil
 }
 
-const handlerOptions = "prefix, console, publish, play, codecs, streams, max_viewers, hold, counter_offer, strict_etags, rate_limit, " + accessOptions
+const handlerOptions = "prefix, console, publish, play, codecs, streams, publishers, limits, redirect, hold, counter_offer, strict_etags, rate_limit, " + accessOptions
 
 // UnmarshalCaddyfile sets up the handler:
 //
@@ -81,7 +81,14 @@ const handlerOptions = "prefix, console, publish, play, codecs, streams, max_vie
 //		play    on|off
 //		codecs  <name...>
 //		streams <pattern...>
-//		max_viewers <n>
+//		publishers replace|refuse|backup
+//		limits [<name>] {
+//			publishers         <count>
+//			viewers            <count>
+//			viewers_per_stream <count>
+//			bitrate            <bits per second, as 8M>
+//		}
+//		redirect <url...>
 //		hold
 //		counter_offer
 //		strict_etags
@@ -125,8 +132,13 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser) (err error) {
 		h.Codecs, err = values(d)
 	case "streams":
 		h.Streams, err = values(d)
-	case "max_viewers":
-		h.MaxViewers, err = countOption(d)
+	case "publishers":
+		h.Publishers, err = choice(d, "replace", "refuse", "backup")
+	case "limits":
+		h.Limits = new(HandlerLimits)
+		err = h.Limits.unmarshal(d)
+	case "redirect":
+		h.Redirect, err = values(d)
 	case "hold":
 		h.Hold, err = flagOption(d)
 	case "counter_offer":
@@ -178,6 +190,37 @@ func (h *Handler) unmarshalConsole(d *caddyfile.Dispenser) (err error) {
 		err = d.Err("console needs on or off, or a block with streams on|off")
 	}
 	return err
+}
+
+func (l *HandlerLimits) unmarshal(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		l.Name = d.Val()
+	}
+	return eachOption(d, func() (err error) {
+		switch d.Val() {
+		case "publishers":
+			l.Publishers, err = countOption(d)
+		case "viewers":
+			l.Viewers, err = countOption(d)
+		case "viewers_per_stream":
+			l.ViewersPerStream, err = countOption(d)
+		case "bitrate":
+			l.Bitrate, err = bitrateOption(d)
+		default:
+			err = unknownOption(d, "limits", "publishers, viewers, viewers_per_stream, bitrate")
+		}
+		return err
+	})
+}
+
+// bitrateOption is a limit in bits per second.
+func bitrateOption(d *caddyfile.Dispenser) (uint64, error) {
+	name := d.Val()
+	n, err := bitsPerSecond(d)
+	if err == nil && n < minBitrate {
+		err = d.Errf("%s is %d bits per second, which is less than one voice: write it like 500k or 8M", name, n)
+	}
+	return uint64(n), err
 }
 
 // countOption is a whole number above 0.

@@ -9,7 +9,7 @@ import "net/http"
 const (
 	corsExpose  = "Location, Link, ETag, Accept-Post, Accept-Patch, Retry-After, WWW-Authenticate, Content-Type"
 	corsMethods = "OPTIONS, GET, HEAD, POST, PATCH, DELETE"
-	corsHeaders = "Authorization, Content-Type, If-Match, If-None-Match, ETag, Accept"
+	corsHeaders = "Authorization, Content-Type, If-Match, If-None-Match, ETag, Accept, " + priorityHeader
 	corsMaxAge  = "86400"
 )
 
@@ -38,7 +38,7 @@ func (x *exchange) options() {
 	if x.route.methods[http.MethodPatch] != nil {
 		h.Set("Accept-Patch", fragmentType)
 	}
-	if x.route.endpoint && !preflight(x.r) {
+	if x.route.endpoint && !preflight(x.r) && x.namesICEServers() {
 		if _, err := x.h.authorize(x.r, x.route.action, x.stream); err == nil {
 			x.iceServers("")
 		}

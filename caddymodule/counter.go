@@ -19,11 +19,23 @@ func (x *exchange) wantsOffer(role relay.Role) bool {
 	return role == relay.RoleSubscribe && x.face == faceProblem && x.h.CounterOffer && x.r.ContentLength == 0
 }
 
+// counterNote is what an offer of ours was made by, for its answer, which may
+// come after a reload.
+type counterNote struct {
+	grant Grant
+	quota quota
+}
+
 // counterOffer answers with an offer. 406 is what makes it one (WHEP section
 // 4.2.2); whatever a 201 would say about the session is said here, for there
 // will be none.
 func (x *exchange) counterOffer(req relay.OfferRequest, grant Grant) error {
-	c, err := x.h.gateway.Counter(x.r.Context(), req, grant)
+	slot, err := x.h.admission.take(x.h.quota, relay.RoleSubscribe, req.Stream)
+	if err != nil {
+		return err
+	}
+	slot.free() // an offer is no session yet, and most are answered at once or never
+	c, err := x.h.gateway.Counter(x.r.Context(), req, counterNote{grant, x.h.quota})
 	if err != nil {
 		return err
 	}
@@ -46,8 +58,8 @@ func (x *exchange) pending() (*relay.CounterOffer, error) {
 	}
 	x.stream = c.Stream()
 	x.note("wtn_stream", x.stream)
-	grant, _ := c.Note.(Grant)
-	return c, x.h.Access.askSession(x.r, actionPlay, x.stream, grant)
+	note, _ := c.Note.(counterNote)
+	return c, x.h.Access.askSession(x.r, actionPlay, x.stream, note.grant)
 }
 
 // answered takes the answer to our offer, which makes the session.
@@ -63,12 +75,18 @@ func (x *exchange) answered(c *relay.CounterOffer) error {
 	if err != nil {
 		return err
 	}
+	note, _ := c.Note.(counterNote)
+	slot, err := x.h.admission.take(note.quota, relay.RoleSubscribe, c.Stream())
+	if err != nil {
+		return err
+	}
+	defer slot.free()
 	s, err := x.h.gateway.Accept(c, body)
 	if err != nil {
 		return err
 	}
-	grant, _ := c.Note.(Grant)
-	x.h.leases.hold(s, grant)
+	slot.keep(s)
+	x.h.leases.hold(s, note.grant)
 	x.note("wtn_session", s.ID())
 	x.w.Header().Set("ETag", quoteTag(s.ETag()))
 	x.w.WriteHeader(http.StatusNoContent)

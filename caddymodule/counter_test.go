@@ -76,10 +76,18 @@ func TestCounterOffer(t *testing.T) {
 	}
 	v.wait(v.connected, "connection")
 	p.reaches(v)
+	s.mustLoad(localMedia, "wtn {\ncounter_offer\nlimits {\nviewers 1\n}\n}")
+	if status, _, body := send(t, "POST", s.url("/whep/room"), ""); status != 503 {
+		t.Errorf("the player does not count: %d %s", status, body)
+	}
+	if n := livingState().stats().JoinsRefused; n != 1 {
+		t.Errorf("%d refusals are counted", n)
+	}
+	s.mustLoad(localMedia, "wtn {\ncounter_offer\n}")
 	if status, _ := patch("a=end-of-candidates\r\n", fragments); status != 204 {
 		t.Errorf("candidates after the answer: %d", status)
 	}
-	if status, _ := patch(answer.SDP, "application/sdp"); status != 415 {
+	if status, _ := patch(answer.SDP, "application/sdp"); status != 422 {
 		t.Errorf("a second answer: %d", status)
 	}
 	if status, _, _ := send(t, "DELETE", url, ""); status != 200 {

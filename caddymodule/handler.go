@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -34,8 +35,10 @@ import (
 // browsers send it without credentials.
 //
 // For logs and other handlers it sets the variables `wtn_stream`, `wtn_action`
-// (publish, play, session, streams), `wtn_session` (the public id) and
-// `wtn_principal` (who authorisation found), as in `{http.vars.wtn_stream}`.
+// (publish, play, session, streams), `wtn_session` (the public id),
+// `wtn_principal` (who authorisation found), `wtn_error` (of a refusal) and
+// `wtn_redirect` (the host an offer was redirected to), as in
+// `{http.vars.wtn_stream}`.
 type Handler struct {
 	// The path everything is under, without a slash at the end. In a Caddyfile
 	// it is taken from the path matcher: `wtn /live/*` is the prefix `/live`.
@@ -67,9 +70,27 @@ type Handler struct {
 	// but a slash, as in app/*. All others are 404. Default: all.
 	Streams []string `json:"streams,omitempty"`
 
-	// Viewers of one stream at the same time, of those who come through this
-	// handler. Default: no limit beside that of the app.
-	MaxViewers int `json:"max_viewers,omitempty"`
+	// What a second publisher of a stream is: with `replace` it takes the stream
+	// over and the first one ends, with `refuse` it is told 409, with `backup`
+	// both stay and the one with the higher priority has the stream, of equal ones
+	// the one that came first. The priority is what the publisher's token or hook
+	// says. If that says nothing it is what the publisher says of itself, in the
+	// query parameter `priority` or the header `X-WTN-Priority`, from -1000 to
+	// 1000: whoever may publish a stream may then put himself first. Handlers that
+	// serve the same stream should say the same. Default: `replace`.
+	Publishers string `json:"publishers,omitempty"`
+
+	// How much this handler takes on, within the limits of the app.
+	Limits *HandlerLimits `json:"limits,omitempty"`
+
+	// Other gateways, as the URLs of what stands before `/whip` there. While this
+	// one drains, or is over one of its limits, new offers are redirected (307) to
+	// one of them, chosen at random, instead of being refused with 503. All
+	// gateways may have the same list: one does not redirect to itself. A request
+	// is redirected at most as often as there are other gateways, and at most 5
+	// times. Browsers do not send `Authorization` on to another host, other
+	// clients may: see `query_token`. Placeholders are replaced. Default: none.
+	Redirect []string `json:"redirect,omitempty"`
 
 	// Whether viewers of a stream that nobody publishes are let in and wait for
 	// its publisher, instead of being told 409 and to come again. A viewer who
@@ -92,7 +113,12 @@ type Handler struct {
 	Access
 
 	gateway    gateway
+	routed     *relay.Routing // of all requests
+	gateways   []url.URL      // those of Redirect
+	admission  *admission
+	quota      quota
 	iceServers func(session, host string) []string // Link values; nil: none
+	iceNamed   func(host string) bool              // whether there would be any
 	clients    *clientLimits
 	stopping   context.Context // done when the server shuts down or the configuration goes
 	stop       context.CancelFunc
@@ -112,6 +138,7 @@ type gateway interface {
 	Session(secret string) (*relay.Session, error)
 	EndSession(secret string, r relay.Reason) (*relay.Session, error)
 	Streams() []relay.StreamStats
+	Draining() bool
 }
 
 // CaddyModule returns the Caddy module information.
@@ -127,7 +154,16 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.gateway = app.(*App).state.hub
 	h.leases = app.(*App).state.leases
-	h.iceServers = iceServerLinks
+	h.admission = app.(*App).state.admission
+	h.quota = h.newQuota()
+	if err := app.(*App).agree(h.quota); err != nil {
+		return err
+	}
+	if err := h.provisionRedirect(); err != nil {
+		return err
+	}
+	h.routed = h.routing()
+	h.iceServers, h.iceNamed = iceServerLinks, hasICEServers
 	h.logger = ctx.Logger()
 	h.clients = newClientLimits(h.RateLimit)
 	h.stopping, h.stop = context.WithCancel(ctx)
@@ -147,11 +183,10 @@ func (h *Handler) Validate() error {
 			return errors.New("codecs holds an empty name: use names such as H264 or opus")
 		}
 	}
-	if h.MaxViewers < 0 {
-		return errors.New("max_viewers is below 0: leave it out for no limit")
-	}
-	if err := validatePatterns(h.Streams); err != nil {
-		return err
+	for _, err := range []error{h.validateRouting(), h.Limits.validate(), validatePatterns(h.Streams)} {
+		if err != nil {
+			return err
+		}
 	}
 	return h.RateLimit.validate()
 }
@@ -240,6 +275,9 @@ func (x *exchange) fail(err error) error {
 		x.h.logger.Error("request failed", zap.String("action", x.route.action), zap.String("stream", x.stream), zap.Error(err))
 	}
 	x.note("wtn_error", p.slug)
+	if x.h.full(err) && x.redirect() {
+		return nil
+	}
 	if c := challenge(x.face, err); c != "" {
 		x.w.Header().Set("WWW-Authenticate", c)
 	}

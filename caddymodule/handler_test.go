@@ -26,6 +26,8 @@ type fakeGateway struct {
 	got     relay.OfferRequest
 	role    relay.Role
 	streams []relay.StreamStats
+
+	draining bool
 }
 
 func (f *fakeGateway) Publish(_ context.Context, r relay.OfferRequest) (*relay.Answer, error) {
@@ -58,6 +60,7 @@ func (f *fakeGateway) Session(string) (*relay.Session, error) { return nil, rela
 func (f *fakeGateway) EndSession(string, relay.Reason) (*relay.Session, error) {
 	return nil, relay.ErrSessionNotFound
 }
+func (f *fakeGateway) Draining() bool               { return f.draining }
 func (f *fakeGateway) Streams() []relay.StreamStats { return f.streams }
 
 // call sends one request through h, as Caddy's server prepares it.
@@ -255,6 +258,10 @@ func TestProblems(t *testing.T) {
 		{relay.ErrStreamName, 400, "stream-name", "", 400, "Unknown Request", "letters"},
 		{relay.ErrLimit, 503, "limit", "10", 503, "Service Temporarily Unavailable", "later"},
 		{relay.ErrOverloaded, 503, "overloaded", "5", 503, "Service Temporarily Unavailable", "capacity"},
+		{relay.ErrBitrate, 503, "bitrate", "10", 503, "Service Temporarily Unavailable", "later"},
+		{relay.ErrPublished, 409, "published", "", 409, "Stream Already Exist", "another name"},
+		{relay.ErrUpstreams, 502, "upstreams", "2", 503, "Service Temporarily Unavailable", "again"},
+		{relay.ErrUpstreamTimeout, 504, "upstream-timeout", "2", 504, "Gateway Timeout", "again"},
 		{relay.ErrNotReady, 503, "not-ready", "2", 503, "Service Temporarily Unavailable", "again"},
 		{&relay.OfferError{Malformed: true, Detail: "line 3 is odd"}, 400, "malformed-offer", "", 400, "Unknown Request", "line 3 is odd"},
 		{&relay.OfferError{Detail: "two videos"}, 422, "unacceptable-offer", "", 400, "Unknown Request", "two videos"},
@@ -349,7 +356,7 @@ func TestCORS(t *testing.T) {
 	for name, want := range map[string]string{
 		"Access-Control-Allow-Origin":  "*",
 		"Access-Control-Allow-Methods": "OPTIONS, GET, HEAD, POST, PATCH, DELETE",
-		"Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match, If-None-Match, ETag, Accept",
+		"Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match, If-None-Match, ETag, Accept, X-WTN-Priority",
 		"Accept-Post":                  "application/sdp",
 		"Accept-Patch":                 "",
 		"Allow":                        "GET, HEAD, OPTIONS, POST",
@@ -451,5 +458,36 @@ func TestHandlerValidate(t *testing.T) {
 	}
 	if (&Handler{Codecs: []string{""}}).Validate() == nil {
 		t.Error("an empty codec name passed")
+	}
+}
+
+// An OPTIONS that is no preflight costs an authorisation only if there is
+// something to be told [WHIP-43, 44].
+func TestOptionsAuthorises(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		named     func(string) bool
+		preflight bool
+		err       error
+		calls     int
+		links     int
+	}{
+		{"nothing to name", func(string) bool { return false }, false, nil, 0, 0},
+		{"servers", func(string) bool { return true }, false, nil, 1, 1},
+		{"no right", func(string) bool { return true }, false, ErrForbidden, 1, 0},
+		{"preflight", func(string) bool { return true }, true, nil, 0, 0},
+	} {
+		v := &verdict{err: c.err}
+		h := &Handler{gateway: &fakeGateway{}, iceServers: func(string, string) []string { return []string{"<stun:x>"} }, iceNamed: c.named}
+		h.Access.publish = v
+		r := httptest.NewRequest(http.MethodOptions, "/whip/x", nil)
+		if c.preflight {
+			r.Header.Set("Origin", "https://elsewhere.example")
+			r.Header.Set("Access-Control-Request-Method", "POST")
+		}
+		w, _, _ := call(t, h, r)
+		if w.Code != 200 || v.calls != c.calls || len(w.Header().Values("Link")) != c.links {
+			t.Errorf("%s: %d, asked %d times, links %q", c.name, w.Code, v.calls, w.Header().Values("Link"))
+		}
 	}
 }

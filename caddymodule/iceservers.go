@@ -151,6 +151,17 @@ func iceServerLinks(sessionID, host string) []string {
 	return s.turn.links(sessionID, host)
 }
 
+// hasICEServers reports whether iceServerLinks would have something to name to
+// a client that came by this host, unless those it has to ask name none.
+func hasICEServers(host string) bool {
+	s := livingState()
+	if s == nil {
+		return false
+	}
+	live := s.turn.live.Load()
+	return len(live.others.servers) > 0 || len(live.others.sources) > 0 || len(s.turn.urls(live, host)) > 0
+}
+
 func (p *turnPool) links(sessionID, host string) []string {
 	live := p.live.Load()
 	user, ttl := sessionID, sessionTTL

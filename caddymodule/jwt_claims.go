@@ -87,6 +87,18 @@ func (c jwtClaims) number(name string) int {
 	return int(v)
 }
 
+// maxBitrateClaim is far above what any publisher sends, bits/s.
+const maxBitrateClaim = 1e12
+
+// bitrate reads bits/s; anything that is no limit counts as not given.
+func (c jwtClaims) bitrate(name string) uint64 {
+	v, ok := c.find(name).(float64)
+	if !ok || !(v >= 1 && v <= maxBitrateClaim) {
+		return 0
+	}
+	return uint64(v)
+}
+
 func (c jwtClaims) allows(claim, action string) bool {
 	for _, s := range words(c.find(claim)) {
 		if s == action || s == "*" {

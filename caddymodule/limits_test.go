@@ -68,13 +68,17 @@ func TestPolicyValidate(t *testing.T) {
 		"burst":   {RateLimit: &RateLimit{Rate: 1, Burst: -1}},
 		"pattern": {Streams: []string{"a["}},
 		"empty":   {Streams: []string{""}},
-		"viewers": {MaxViewers: -1},
+		"viewers": {Limits: &HandlerLimits{ViewersPerStream: -1}},
+		"total":   {Limits: &HandlerLimits{Viewers: -1}},
+		"sources": {Limits: &HandlerLimits{Publishers: -1}},
+		"bitrate": {Limits: &HandlerLimits{Bitrate: 8}},
+		"policy":  {Publishers: "both"},
 	} {
 		if h.Validate() == nil {
 			t.Errorf("%s: passed", name)
 		}
 	}
-	if err := (&Handler{RateLimit: &RateLimit{Rate: 0.1}, Streams: []string{"a/*"}, MaxViewers: 1}).Validate(); err != nil {
+	if err := (&Handler{RateLimit: &RateLimit{Rate: 0.1}, Streams: []string{"a/*"}, Publishers: "backup", Limits: &HandlerLimits{Publishers: 1, Viewers: 1, ViewersPerStream: 1, Bitrate: 1e6}}).Validate(); err != nil {
 		t.Error(err)
 	}
 }
@@ -98,5 +102,15 @@ func TestEntityTags(t *testing.T) {
 	}
 	if entityTags(nil) != nil {
 		t.Error("tags out of nothing")
+	}
+}
+
+// The app's limits reach the relay, and one that cannot be meant is refused.
+func TestAppBitrate(t *testing.T) {
+	for bitrate, ok := range map[uint64]bool{0: true, 8e8: true, 800: false} {
+		c, err := (&App{Limits: &Limits{Bitrate: bitrate}}).relayConfig()
+		if err != nil || c.MaxBitrate != bitrate || (c.Validate() == nil) != ok {
+			t.Errorf("%d: %d, %v, %v", bitrate, c.MaxBitrate, err, c.Validate())
+		}
 	}
 }

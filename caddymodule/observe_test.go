@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -175,6 +176,26 @@ func TestAdmin(t *testing.T) {
 	}
 	if status, _, _ := do(t, "GET", session, nil); status != 404 {
 		t.Errorf("a kicked session answers %d", status)
+	}
+}
+
+// What scripts read of the admin API does not change unnoticed.
+func TestAdminGolden(t *testing.T) {
+	for _, c := range []struct {
+		v    any
+		want string
+	}{
+		{drainJSON{true, 2, 30}, `{"draining":true,"publishers":2,"subscribers":30}`},
+		{
+			statsOf(relay.Stats{Publishers: 1, JoinsRefused: 4, SessionsEnded: map[string]uint64{"publish/expired": 1}}, []string{"udp/[::]:5004"}, 5),
+			`{"media":["udp/[::]:5004"],"publishers":1,"subscribers":0,"streams":0,"draining":false,"packets_in":0,"bytes_in":0,` +
+				`"packets_out":0,"bytes_out":0,"nacks_in":0,"retransmitted":0,"plis_in":0,"plis_out":0,"packets_shed":0,"joins_refused":4,` +
+				`"busy":0,"lag_seconds":0,"sessions_ended":{"publish/expired":1},"events_dropped":5}`,
+		},
+	} {
+		if got, err := json.Marshal(c.v); err != nil || string(got) != c.want {
+			t.Errorf("%v\n%s\nwant\n%s", err, got, c.want)
+		}
 	}
 }
 

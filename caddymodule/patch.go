@@ -11,7 +11,10 @@ import (
 
 const fragmentType = "application/trickle-ice-sdpfrag"
 
-var errFragmentType = errors.New("the body must be a trickle-ICE fragment: send it with Content-Type: " + fragmentType)
+var (
+	errFragmentType = errors.New("the body must be a trickle-ICE fragment: send it with Content-Type: " + fragmentType)
+	errComplete     = errors.New("the session has its offer and its answer, which cannot be changed: end it and make another one")
+)
 
 // patch takes candidates, which is 204, or an ICE restart, which is 200 with our
 // side of it (RFC 9725 section 4.3.1). Which of the two is told by the body
@@ -25,6 +28,9 @@ func (x *exchange) patch() error {
 	s, err := x.session()
 	if err != nil {
 		return err
+	}
+	if hasType(x.r, sdpType) {
+		return errComplete
 	}
 	if !hasType(x.r, fragmentType) {
 		x.w.Header().Set("Accept-Patch", fragmentType)

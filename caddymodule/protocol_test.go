@@ -226,7 +226,7 @@ func TestPatch(t *testing.T) {
 		{"stale", fragments, trickle, `"0123456789abcdef"`, 412, "precondition-failed"},
 		{"weak", fragments, trickle, "W/" + p.etag, 412, "precondition-failed"},
 		{"JSON", "application/json", `{"candidate":"candidate:1"}`, "*", 415, "media-type"},
-		{"SDP", "application/sdp", "v=0\r\n", "*", 415, "media-type"},
+		{"SDP", "application/sdp", "v=0\r\n", "*", 422, "complete"},
 		{"garbage", fragments, "\x00\x01garbage", "*", 400, "malformed-fragment"},
 		{"empty", fragments, "", "*", 400, "malformed-fragment"},
 		{"too many", fragments, strings.Repeat("a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n", 100), "*", 413, "too-large"},
@@ -360,7 +360,7 @@ func TestWHEPExtensions(t *testing.T) {
 	r.until("layers", `"spatialLayerId":0`)
 
 	// The stream goes on over a reload, for a client that comes again.
-	s.mustLoad(localMedia, "wtn {\nmax_viewers 5\n}")
+	s.mustLoad(localMedia, "wtn {\nlimits {\nviewers_per_stream 5\n}\n}")
 	r.ended()
 	r = follow(t, all)
 	v2 := newClient(s, "/whep/room", false)
@@ -548,7 +548,7 @@ func TestWTNConfigure(t *testing.T) {
 // Item 22 and its options [WHEP-21, WHEP-23].
 func TestHoldAndViewerLimit(t *testing.T) {
 	s := newSite(t)
-	s.mustLoad(localMedia, "wtn {\nhold\nmax_viewers 1\n}")
+	s.mustLoad(localMedia, "wtn {\nhold\nlimits {\nviewers_per_stream 1\n}\n}")
 	v := newClient(s, "/whep/room", false)
 	v.wait(v.connected, "connection")
 	status, header, body := send(t, "POST", s.url("/whep/room"), v.pc.LocalDescription().SDP, "Content-Type", "application/sdp")

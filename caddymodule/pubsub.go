@@ -55,11 +55,15 @@ func (x *exchange) offerPubSub() error {
 	if err != nil {
 		return err
 	}
-	pub := relay.OfferRequest{
-		Stream: x.stream, Offer: body, Client: clientAddr(x.r), Loopback: loopbackHost(x.r.Host),
-		Codecs: x.h.Codecs, MaxSubscribers: grant.MaxViewers,
+	pub, err := x.request(relay.RolePublish, grant)
+	if err != nil {
+		return err
 	}
-	sub := relay.OfferRequest{Stream: playGrant.Stream, Client: pub.Client, MaxSubscribers: x.h.MaxViewers}
+	sub, err := x.request(relay.RoleSubscribe, playGrant)
+	if err != nil {
+		return err
+	}
+	pub.Offer = body
 	q := x.r.URL.Query()
 	if err := wtnQuery(&pub, q, "Pub"); err != nil {
 		return err
@@ -67,7 +71,7 @@ func (x *exchange) offerPubSub() error {
 	if err := wtnQuery(&sub, q, "Sub"); err != nil {
 		return err
 	}
-	answer, err := x.h.gateway.PubSub(x.r.Context(), pub, sub)
+	answer, err := x.pubSub(pub, sub)
 	if err != nil {
 		return err
 	}
@@ -76,4 +80,25 @@ func (x *exchange) offerPubSub() error {
 	x.note("wtn_session", answer.Session.ID())
 	x.created(answer)
 	return nil
+}
+
+// pubSub asks the hub for a session that counts on both sides.
+func (x *exchange) pubSub(pub, sub relay.OfferRequest) (*relay.Answer, error) {
+	sends, err := x.h.admission.take(x.h.quota, relay.RolePublish, pub.Stream)
+	if err != nil {
+		return nil, err
+	}
+	defer sends.free()
+	plays, err := x.h.admission.take(x.h.quota, relay.RoleSubscribe, sub.Stream)
+	if err != nil {
+		return nil, err
+	}
+	defer plays.free()
+	answer, err := x.h.gateway.PubSub(x.r.Context(), pub, sub)
+	if err != nil {
+		return nil, err
+	}
+	sends.keep(answer.Session)
+	plays.keep(answer.Session.Twin())
+	return answer, nil
 }

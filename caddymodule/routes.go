@@ -176,13 +176,11 @@ func (x *exchange) offer(role relay.Role) error {
 		return err
 	}
 	x.admitted(grant)
-	req := relay.OfferRequest{
-		Stream:   x.stream,
-		Client:   clientAddr(x.r),
-		Loopback: loopbackHost(x.r.Host),
+	req, err := x.request(role, grant)
+	if err != nil {
+		return err
 	}
 	if x.wantsOffer(role) {
-		req.MaxSubscribers = x.h.MaxViewers
 		return x.counterOffer(req, grant)
 	}
 	if req.Offer, err = x.readOffer(); err != nil {
@@ -193,21 +191,39 @@ func (x *exchange) offer(role relay.Role) error {
 			return err
 		}
 	}
-	var answer *relay.Answer
-	if role == relay.RolePublish {
-		req.Codecs, req.MaxSubscribers = x.h.Codecs, grant.MaxViewers
-		answer, err = x.h.gateway.Publish(x.r.Context(), req)
-	} else {
-		req.Hold, req.MaxSubscribers = x.h.Hold, x.h.MaxViewers
-		answer, err = x.h.gateway.Subscribe(x.r.Context(), req)
-	}
+	slot, err := x.h.admission.take(x.h.quota, role, x.stream)
 	if err != nil {
 		return err
 	}
+	defer slot.free()
+	ask := x.h.gateway.Subscribe
+	if role == relay.RolePublish {
+		ask = x.h.gateway.Publish
+	}
+	answer, err := ask(x.r.Context(), req)
+	if err != nil {
+		return err
+	}
+	slot.keep(answer.Session)
 	x.h.leases.hold(answer.Session, grant)
 	x.note("wtn_session", answer.Session.ID())
 	x.created(answer)
 	return nil
+}
+
+// request is the request to the hub, without the offer.
+func (x *exchange) request(role relay.Role, grant Grant) (relay.OfferRequest, error) {
+	req := relay.OfferRequest{
+		Stream: grant.Stream, Client: clientAddr(x.r), Loopback: loopbackHost(x.r.Host), Routing: x.h.routed,
+	}
+	if role == relay.RoleSubscribe {
+		req.Hold, req.MaxSubscribers = x.h.Hold, x.h.viewersPerStream()
+		return req, nil
+	}
+	req.Codecs, req.MaxSubscribers, req.MaxBitrate = x.h.Codecs, grant.MaxViewers, x.h.bitrate(grant)
+	var err error
+	req.Priority, err = x.h.priority(x.r, grant)
+	return req, err
 }
 
 // created answers with the new session.
@@ -234,6 +250,12 @@ func (x *exchange) iceServers(session string) {
 	for _, link := range x.h.iceServers(session, x.r.Host) {
 		x.w.Header().Add("Link", link)
 	}
+}
+
+// namesICEServers reports whether iceServers would name any, which is known
+// without asking anybody.
+func (x *exchange) namesICEServers() bool {
+	return x.h.iceServers != nil && (x.h.iceNamed == nil || x.h.iceNamed(x.r.Host))
 }
 
 // readOffer checks the media type and reads the body within its limit.

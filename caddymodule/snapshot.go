@@ -46,11 +46,19 @@ type trackJSON struct {
 	Takeovers     uint64  `json:"takeovers"`
 }
 
+// drainJSON is whether new sessions are refused, and what is left of the others.
+type drainJSON struct {
+	Draining    bool `json:"draining"`
+	Publishers  int  `json:"publishers"`
+	Subscribers int  `json:"subscribers"`
+}
+
 type statsJSON struct {
 	Media         []string          `json:"media"`
 	Publishers    int               `json:"publishers"`
 	Subscribers   int               `json:"subscribers"`
 	Streams       int               `json:"streams"`
+	Draining      bool              `json:"draining"` // no new sessions, by POST /wtn/drain
 	PacketsIn     uint64            `json:"packets_in"`
 	BytesIn       uint64            `json:"bytes_in"`
 	PacketsOut    uint64            `json:"packets_out"`

@@ -25,12 +25,13 @@ var pool = caddy.NewUsagePool()
 // state is the living gateway. It outlasts configurations; see the package
 // documentation.
 type state struct {
-	hub     *relay.Hub
-	turn    *turnPool
-	metrics *collector
-	events  *emitter
-	watcher *observers // the hub's observer: events and turn
-	leases  *leases
+	hub       *relay.Hub
+	turn      *turnPool
+	metrics   *collector
+	events    *emitter
+	watcher   *observers // the hub's observer: events and turn
+	leases    *leases
+	admission *admission // who may still come in
 
 	mu      sync.Mutex
 	queue   []*generation // started and not stopped, oldest first; the first one rules
@@ -89,15 +90,24 @@ func newState(logger *zap.Logger) (*state, error) {
 	}
 	turn := newTURNPool(hub)
 	watcher.turn.Store(turn)
-	return &state{
-		hub:     hub,
-		turn:    turn,
-		events:  events,
-		watcher: watcher,
-		leases:  newLeases(),
-		metrics: newCollector(hub.Stats, events.dropped.Load),
-		sockets: make(map[mediaAddress]*mediaSocket),
-	}, nil
+	s := &state{
+		hub:       hub,
+		turn:      turn,
+		events:    events,
+		watcher:   watcher,
+		leases:    newLeases(),
+		admission: newAdmission(),
+		sockets:   make(map[mediaAddress]*mediaSocket),
+	}
+	s.metrics = newCollector(s.stats, events.dropped.Load)
+	return s, nil
+}
+
+// stats are the counters of the hub, and what was refused before it was asked.
+func (s *state) stats() relay.Stats {
+	st := s.hub.Stats()
+	st.JoinsRefused += s.admission.refused.Load()
+	return st
 }
 
 // Destruct ends the gateway when no configuration refers to it any more.

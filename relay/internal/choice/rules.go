@@ -38,12 +38,12 @@ func (c *Chooser) replace(f *field) (int, Cause) {
 // leave finds a way out where the current one is not good enough.
 func (c *Chooser) leave(now int64, f *field) (int, Cause) {
 	cur, v := &f.list[f.cur], &f.v[f.cur]
-	any := f.flowing(f.cur, needAny, false)
+	other := f.flowing(f.cur, needAny, false)
 	switch {
-	case !cur.Usable && any >= 0:
-		return any, CauseCodec
-	case cur.Held && any >= 0:
-		return any, CauseOperator
+	case !cur.Usable && other >= 0:
+		return other, CauseCodec
+	case cur.Held && other >= 0:
+		return other, CauseOperator
 	}
 	switch v.state {
 	case Down:
@@ -60,8 +60,8 @@ func (c *Chooser) leave(now int64, f *field) (int, Cause) {
 			return i, v.cause
 		}
 	}
-	if !c.proven && any >= 0 && now-c.since >= firstGrace {
-		return any, c.why
+	if !c.proven && other >= 0 && now-c.since >= firstGrace {
+		return other, c.why
 	}
 	if cur.Lossy && now-c.since >= lossDwell {
 		if i := f.flowing(f.cur, kind(v), true); i >= 0 {

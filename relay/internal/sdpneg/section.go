@@ -34,7 +34,7 @@ func (w *section) transport() {
 }
 
 func (w *section) candidates() {
-	if len(w.p.Candidates) == 0 {
+	if w.p.offering && len(w.p.Candidates) == 0 {
 		return // the other side learns them from our checks: it shall wait for these
 	}
 	for _, c := range SortCandidates(w.p.Candidates) {
