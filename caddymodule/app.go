@@ -70,6 +70,10 @@ type App struct {
 	// told of theirs after all others.
 	ICEServerAPIs []ICEServerAPI `json:"ice_server_apis,omitempty"`
 
+	// Vendors, and media servers of your own, that streams are pulled from and
+	// pushed to, by the names that handlers use in `pull` and `push`.
+	Upstreams map[string]*Upstream `json:"upstreams,omitempty"`
+
 	state *state      // nil until the reference is taken
 	gen   *generation // what Start applies
 
@@ -143,6 +147,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		target: &eventTarget{ctx: ctx, app: events.(*caddyevents.App)},
 	}
 	if err := a.provisionTURN(ctx); err != nil {
+		return err
+	}
+	if err := a.provisionUpstreams(ctx); err != nil {
 		return err
 	}
 	if a.state, err = takeState(a.gen.logger); err != nil {
@@ -222,6 +229,7 @@ func (a *App) Cleanup() error {
 	for _, source := range a.gen.ice.sources {
 		source.client.CloseIdleConnections()
 	}
+	a.closeUpstreams()
 	s := a.state
 	a.state = nil
 	s.deactivate(a.gen)

@@ -21,7 +21,7 @@ func parseAppOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	return httpcaddyfile.App{Name: "wtn", Value: caddyconfig.JSON(app, nil)}, nil
 }
 
-const appOptions = "media, public_address, interfaces, allow_addresses, deny_addresses, timeouts, gop_cache, limits, turn, ice_server, ice_server_api"
+const appOptions = "media, public_address, interfaces, allow_addresses, deny_addresses, timeouts, gop_cache, limits, turn, ice_server, ice_server_api, upstream"
 
 // UnmarshalCaddyfile sets up the app from the global option:
 //
@@ -67,6 +67,19 @@ const appOptions = "media, public_address, interfaces, allow_addresses, deny_add
 //			secret     <secret>
 //			ttl        <duration>
 //		}
+//		upstream <name> {
+//			vendor          <module>
+//			<option>        <value...>       those of the vendor
+//			rate            <sessions a second>
+//			burst           <count>
+//			max_fails       <streams>
+//			fail_duration   <duration>
+//			health_interval <duration>|off
+//			health_timeout  <duration>
+//			health_fails    <count>
+//			health_passes   <count>
+//			setup_timeout   <duration>
+//		}
 //		ice_server_api <url> {
 //			token  <token>
 //			ttl    <duration>
@@ -80,7 +93,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if d.Val() == "ice_server" || d.Val() == "ice_server_api" { // those that may be given several times
+		if d.Val() == "ice_server" || d.Val() == "ice_server_api" || d.Val() == "upstream" { // those that may be given several times
 			seen[d.Val()] = false
 		}
 		if err := once(d, seen); err != nil {
@@ -116,6 +129,8 @@ func (a *App) unmarshalOption(d *caddyfile.Dispenser) (err error) {
 	case "turn":
 		a.TURN = new(TURN)
 		err = a.TURN.unmarshal(d)
+	case "upstream":
+		err = a.unmarshalUpstream(d)
 	case "ice_server":
 		var s ICEServer
 		err = s.unmarshal(d)
@@ -128,6 +143,22 @@ func (a *App) unmarshalOption(d *caddyfile.Dispenser) (err error) {
 		err = unknownOption(d, "wtn", appOptions)
 	}
 	return err
+}
+
+func (a *App) unmarshalUpstream(d *caddyfile.Dispenser) error {
+	name, err := value(d)
+	if err != nil {
+		return err
+	}
+	if a.Upstreams[name] != nil {
+		return d.Errf("the upstream %s is described twice", name)
+	}
+	if a.Upstreams == nil {
+		a.Upstreams = make(map[string]*Upstream)
+	}
+	u := new(Upstream)
+	a.Upstreams[name] = u
+	return u.unmarshal(d)
 }
 
 func (t *Timeouts) unmarshal(d *caddyfile.Dispenser) error {

@@ -67,7 +67,7 @@ func prefixOf(d *caddyfile.Dispenser, matchers caddy.ModuleMap) (string, error) 
 	return prefix, nil
 }
 
-const handlerOptions = "prefix, console, publish, play, codecs, streams, publishers, limits, redirect, hold, counter_offer, strict_etags, rate_limit, " + accessOptions
+const handlerOptions = "prefix, console, publish, play, codecs, streams, publishers, push, pull, detour, failover, slate, limits, redirect, hold, counter_offer, strict_etags, rate_limit, " + accessOptions
 
 // UnmarshalCaddyfile sets up the handler:
 //
@@ -82,6 +82,22 @@ const handlerOptions = "prefix, console, publish, play, codecs, streams, publish
 //		codecs  <name...>
 //		streams <pattern...>
 //		publishers replace|refuse|backup
+//		push [mirror|first] <upstream...>
+//		pull [cold|warm|hot] <upstream...> {
+//			linger <duration>
+//		}
+//		detour
+//		failover {
+//			media_timeout    <duration>
+//			audio_timeout    <duration>
+//			relative_timeout <duration>
+//			failback_delay   <duration>
+//			failback         auto|manual
+//		}
+//		slate [<file>] {
+//			after <duration>
+//			max   <duration>
+//		}
 //		limits [<name>] {
 //			publishers         <count>
 //			viewers            <count>
@@ -124,6 +140,8 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser) (err error) {
 		err = h.unmarshalPrefix(d)
 	case "console":
 		err = h.unmarshalConsole(d)
+	case "push", "pull", "detour", "failover", "slate":
+		err = h.Routes.unmarshalOption(d)
 	case "publish":
 		h.Publish, err = onOff(d)
 	case "play":

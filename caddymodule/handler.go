@@ -110,6 +110,8 @@ type Handler struct {
 	// Default: no limit.
 	RateLimit *RateLimit `json:"rate_limit,omitempty"`
 
+	Routes
+
 	Access
 
 	gateway    gateway
@@ -160,6 +162,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if err := h.provisionRedirect(); err != nil {
+		return err
+	}
+	if err := h.Routes.provision(app.(*App)); err != nil {
 		return err
 	}
 	h.routed = h.routing()

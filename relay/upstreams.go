@@ -32,7 +32,6 @@ type upstream struct {
 	state   UpstreamState
 	checkAt int64
 	asking  bool // a check is under way
-	broken  string
 
 	users    atomic.Int32 // streams that are pulled from it or pushed to it
 	sessions atomic.Int32
@@ -83,7 +82,6 @@ func (u *upstream) configure(c UpstreamConfig) {
 	u.bucket.Configure(c.Rate, c.Burst)
 	u.breaker.Configure(c.MaxFails, c.FailDuration)
 	u.health.Configure(c.HealthFails, c.HealthPasses)
-	u.broken = ""
 	if u.state == UpstreamInvalid {
 		u.state = UpstreamUp
 	}
@@ -149,13 +147,16 @@ func (u *upstream) note(stream string, err error) {
 		u.requests[0].Add(1)
 		return // whether it is well shows when media flows, see flows
 	}
+	if errors.Is(err, context.Canceled) {
+		return // we went away, it did nothing
+	}
 	e := upstreamError(err)
 	u.requests[e.Action].Add(1)
-	switch e.Action {
-	case UpstreamNext:
+	switch {
+	case e.Action == UpstreamNext:
 		u.failed(stream)
-	case UpstreamBroken:
-		u.set(UpstreamInvalid, e.Error())
+	case e.Action == UpstreamBroken && (e.Status == 401 || e.Status == 403):
+		u.set(UpstreamInvalid, e.Error()) // of all streams; else it may be this one
 	}
 }
 
