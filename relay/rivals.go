@@ -14,22 +14,24 @@ const maxBackups = 4
 func (h *Hub) enter(s *Session, r *OfferRequest, codecs []codec.Codec, twccID uint8) (*publisher, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c := h.config.Load()
-	if publishers, _ := h.count(); c.MaxPublishers > 0 && publishers >= c.MaxPublishers {
-		return nil, ErrLimit
+	c, st := h.config.Load(), h.streamOf(s.stream)
+	policy := r.Routing.policy()
+	if policy == PublishBackup || st.published() == 0 { // else one goes for one that comes
+		if publishers, _ := h.count(); c.MaxPublishers > 0 && publishers >= c.MaxPublishers {
+			return nil, ErrLimit
+		}
+		if c.MaxBitrate > 0 && h.bitrate(leg.Now()) >= float64(c.MaxBitrate) {
+			return nil, ErrBitrate
+		}
 	}
-	if c.MaxBitrate > 0 && h.bitrate(leg.Now()) >= float64(c.MaxBitrate) {
-		return nil, ErrBitrate
-	}
-	st := h.streamOf(s.stream)
-	st.routing.publishedWith(r.Routing)
-	replaced, err := st.admit(st.routing.Publishers)
+	replaced, err := st.admit(policy)
 	if err != nil {
 		return nil, err
 	}
+	st.routing.publishedWith(r.Routing)
 	p := newPublisher(s, st.prog, codecs, twccID)
 	p.maxSubs, p.maxBitrate, p.priority = r.MaxSubscribers, r.MaxBitrate, r.Priority
-	p.successor = st.routing.Publishers != PublishBackup
+	p.successor = policy != PublishBackup
 	if err := h.register(st, p); err != nil {
 		return nil, err
 	}

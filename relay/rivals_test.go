@@ -108,7 +108,10 @@ func TestBitrateLimits(t *testing.T) {
 		}
 		r := request(p.offer())
 		r.Stream = "another"
-		_, err := h.Publish(t.Context(), r)
+		a, err := h.Publish(t.Context(), r)
+		if err == nil {
+			a.Session.End(ReasonDelete)
+		}
 		return errors.Is(err, ErrBitrate)
 	})
 }

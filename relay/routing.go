@@ -61,6 +61,14 @@ type Routing struct {
 	Slate    *Slate // nil: none
 }
 
+// policy is what a publisher with this routing is, which may be nil.
+func (r *Routing) policy() PublishPolicy {
+	if r == nil || r.Publishers == "" {
+		return PublishReplace
+	}
+	return r.Publishers
+}
+
 // publishedWith takes what a publisher's request says about its stream.
 func (r *Routing) publishedWith(q *Routing) {
 	if q == nil {

@@ -43,6 +43,11 @@ const caddyfile = `{
 	wtn {
 		media {{if not .TCPOnly}}udp/{{or .Host "127.0.0.1"}}:{{.UDP}} {{end}}tcp/{{or .Host "127.0.0.1"}}:{{.TCP}}
 {{.App}}
+{{- if .OwnTURN}}
+		turn {
+			listen udp/127.0.0.1:{{.TURN}} tcp/127.0.0.1:{{.TURN}}
+		}
+{{- end}}
 	}
 {{.Global}}
 }
@@ -117,10 +122,13 @@ func Start(t testing.TB, cfg Config) *Gateway {
 // Caddyfile renders a configuration on this gateway's ports.
 func (g *Gateway) Caddyfile(cfg Config) string {
 	var b bytes.Buffer
+	// Gateways that run side by side would quarrel about the default port.
+	ownTURN := !strings.Contains(cfg.App, "turn")
 	err := caddyfileTemplate.Execute(&b, struct {
 		Config
 		Admin, HTTP, UDP, TCP, TURN int
-	}{cfg, g.Admin, g.HTTP, g.UDP, g.TCP, g.TURN})
+		OwnTURN                     bool
+	}{cfg, g.Admin, g.HTTP, g.UDP, g.TCP, g.TURN, ownTURN})
 	if err != nil {
 		g.t.Fatal(err)
 	}
