@@ -98,7 +98,7 @@ func BenchmarkWholeLeg(b *testing.B) {
 	h, _, _ := theatre(b, 200, rtxVP8)
 	c := codecVP8
 	c.PT = 96
-	p := newPublisher(&Session{hub: h.hub, id: "p"}, h.g, []codec.Codec{c}, 0)
+	p := newPublisher(&Session{hub: h.hub, id: "p"}, h.g, inbound{codecs: []codec.Codec{c}})
 	h.g.register(p.src)
 	h.g.want(p.src, CauseReplace)
 	head := rtpx.Header{SSRC: 7, PT: 96}
@@ -121,7 +121,7 @@ func TestReceivingDoesNotAllocate(t *testing.T) {
 	h, _, _ := theatre(t, 1, rtxVP8)
 	c := codecVP8
 	c.PT = 96
-	p := newPublisher(&Session{hub: h.hub, id: "p"}, h.g, []codec.Codec{c}, 0)
+	p := newPublisher(&Session{hub: h.hub, id: "p"}, h.g, inbound{codecs: []codec.Codec{c}})
 	p.leg.Store((*leg.Leg)(nil))
 	h.g.register(p.src)
 	h.g.want(p.src, CauseReplace)

@@ -117,8 +117,11 @@ func (st *stream) decide(list []*publisher, now int64) choice.Decision {
 	current := st.publisher.tracks[codec.Video]
 	steady := st.failedAt == 0 || now-st.failedAt > int64(st.routing.Failover.delay())
 	for rank, p := range list {
+		g.mu.Lock()
+		pulse := p.src.lively(now)
+		g.mu.Unlock()
 		c := choice.Candidate{
-			Key: p.number, Rank: rank, Pulse: &p.src.pulse, Connected: p.connected(),
+			Key: p.number, Rank: rank, Pulse: pulse, Connected: p.connected(),
 			Lost: p.closedAt.Load() != 0 || p.ended.Load(), Claim: p.local() && steady, Lossy: p.quality.lossy.Load(), Held: p.held.Load(),
 		}
 		if !p.local() {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/talwtn/caddy-wtn/relay/internal/codec"
 	"github.com/talwtn/caddy-wtn/relay/internal/leg"
+	"github.com/talwtn/caddy-wtn/relay/internal/payload"
 	"github.com/talwtn/caddy-wtn/relay/internal/ring"
 	"github.com/talwtn/caddy-wtn/relay/internal/rtpx"
 	"github.com/talwtn/caddy-wtn/relay/internal/seal"
@@ -18,9 +19,21 @@ import (
 // which grows when packets are left out for this subscriber alone. Spans
 // remember the offsets so that retransmission finds its way back.
 type downTrack struct {
-	kind codec.Kind
-	leg  link
-	prog *program
+	kind   codec.Kind
+	leg    link
+	prog   *program
+	viewer *subscriber // whose it is
+
+	// Where it follows the program (layers.go). Fixed where that has one lane.
+	lane    lane          // that it follows
+	next    lane          // that it goes on in at the next key frame there; 0: none
+	at      atomic.Uint32 // the same as lane; read by any goroutine
+	offset  uint32        // from the lane's timestamps to the viewer's, by their clocks
+	shift   uint32        // the same as it is applied, for time never goes back
+	ids     payload.Shift // of the picture ids
+	movedAt int64         // when it came to its lane
+	choice  *LayerChoice  // nil: automatic
+	path
 
 	ssrc, rtxSSRC uint32
 	formats       [maxCodecs]format // by codec index of the program
@@ -52,24 +65,32 @@ type format struct {
 	ok    bool // negotiated
 	pt    uint8
 	rtxPT uint8 // 0: no retransmission format
+	name  string
 }
 
 // span is a stretch of the program that was sent without a break.
 type span struct {
 	in, out uint64 // program and subscriber numbers of its first packet
+	shift   uint32 // what was added to the timestamps
+	lane    lane
+	ids     payload.Shift
 }
 
 // join puts the down track in its place: with the others, or behind them at the
 // newest key frame that the program still holds.
 func (d *downTrack) join(w *worker, f *fan, now int64) {
-	t := &f.tracks[d.kind]
 	d.sealer, d.broken = d.leg.Sealer(), true
+	if d.kind == codec.Video && d.prog.videoLanes() > 1 {
+		l := d.prog.ladder(now)
+		d.follow(d.pick(&l, now))
+	}
+	t := &f.tracks[d.lane]
 	if d.kind == codec.Audio {
 		t.live = append(t.live, d)
 		return
 	}
 	d.waitKey = true
-	key, ok := d.prog.cached(d.kind)
+	key, ok := d.prog.cached(d.lane)
 	switch {
 	case ok && key < t.cursor:
 		d.cursor = key
@@ -77,7 +98,7 @@ func (d *downTrack) join(w *worker, f *fan, now int64) {
 		w.later(now)
 		return
 	case !ok:
-		d.prog.requestKeyframe(now)
+		d.requestKeyframe(now)
 	}
 	t.live = append(t.live, d)
 }
@@ -87,7 +108,16 @@ func (d *downTrack) skip(now int64) {
 	d.broken = true
 	if d.kind == codec.Video && !d.waitKey {
 		d.waitKey = true
-		d.prog.requestKeyframe(now)
+		d.requestKeyframe(now)
+	}
+}
+
+// requestKeyframe asks for a key frame where the down track is, and where it
+// wants to go.
+func (d *downTrack) requestKeyframe(now int64) {
+	d.prog.requestKeyframe(d.lane, now)
+	if d.next != 0 {
+		d.prog.requestKeyframe(d.next, now)
 	}
 }
 
@@ -107,7 +137,7 @@ func (d *downTrack) send(w *worker, pkts []ring.Packet, now int64) {
 	}
 	if d.lost {
 		if d.lost = false; d.waitKey { // the key frames of the meantime were missed
-			d.prog.requestKeyframe(now)
+			d.requestKeyframe(now)
 		}
 	}
 	batch := path.Batch()
@@ -115,6 +145,7 @@ func (d *downTrack) send(w *worker, pkts []ring.Packet, now int64) {
 		w.sender.Begin(path.Socket, &path.Peer)
 	}
 	exact := d.rtxSSRC == 0 // a resend repeats the very bytes: no padding, which depends on the batch
+	moved := d.ids != payload.Shift{}
 	sent, bytes := 0, 0
 	for i := range pkts {
 		p := &pkts[i]
@@ -123,16 +154,22 @@ func (d *downTrack) send(w *worker, pkts []ring.Packet, now int64) {
 			w.stats.shed.Add(1)
 			continue
 		}
-		payload := p.Padded()
+		pay := p.Padded()
 		if exact {
-			payload = p.Payload()
+			pay = p.Payload()
 		}
 		h := rtpx.Header{
-			SSRC: d.ssrc, Seq: uint16(out), TS: p.TS, PT: d.formats[p.Codec].pt,
+			SSRC: d.ssrc, Seq: uint16(out), TS: p.TS + d.shift, PT: d.formats[p.Codec].pt,
 			Marker: p.Flags&ring.Marker != 0, Padding: !exact && p.Pad() > 0,
 			SendTimeID: d.sendTimeID, SendTime: rtpx.AbsSendTime(now),
 		}
-		n, err := w.emit(path, batch, d.sealer, &h, payload, out)
+		if moved { // for this viewer alone: the next one gets what the program has
+			d.ids.Apply(d.formats[p.Codec].name, p.Payload())
+		}
+		n, err := w.emit(path, batch, d.sealer, &h, pay, out)
+		if moved {
+			d.ids.Undo(d.formats[p.Codec].name, p.Payload())
+		}
 		if err != nil {
 			d.skip(now) // the path is full: the rest of the group of pictures is left out
 			break
@@ -176,7 +213,7 @@ func (d *downTrack) place(p *ring.Packet) (out uint64, ok bool) {
 		return 0, false // the stream's keeper ends the session or leaves the track silent
 	}
 	s := d.spans[d.newest]
-	if d.waitKey && p.Flags&ring.Keyframe == 0 || d.broken && s.out != 0 && p.Seq <= s.in+d.lastOut-s.out {
+	if d.waitKey && p.Flags&ring.Keyframe == 0 || d.broken && s.out != 0 && s.lane == d.lane && p.Seq <= s.in+d.lastOut-s.out {
 		return 0, false // nothing to begin with: no key frame, or older than what was sent
 	}
 	d.waitKey = false
@@ -195,12 +232,13 @@ func (d *downTrack) place(p *ring.Packet) (out uint64, ok bool) {
 func (d *downTrack) open(p *ring.Packet) span {
 	d.broken = false
 	d.newest = (d.newest + 1) % len(d.spans)
-	d.spans[d.newest] = span{in: p.Seq, out: d.lastOut + 1}
+	d.spans[d.newest] = span{in: p.Seq, out: d.lastOut + 1, shift: d.shift, lane: d.lane, ids: d.ids}
 	return d.spans[d.newest]
 }
 
-// find is the way back from a number the subscriber saw to the program's.
-func (d *downTrack) find(out uint64) (in uint64, ok bool) {
+// find is the way back from a number the subscriber saw to the program's, and
+// the span it belongs to.
+func (d *downTrack) find(out uint64) (in uint64, of span, ok bool) {
 	end := d.lastOut + 1
 	for i := range d.spans {
 		s := d.spans[(d.newest+len(d.spans)-i)%len(d.spans)]
@@ -208,9 +246,9 @@ func (d *downTrack) find(out uint64) (in uint64, ok bool) {
 			break
 		}
 		if out >= s.out && out < end {
-			return s.in + out - s.out, true
+			return s.in + out - s.out, s, true
 		}
 		end = s.out
 	}
-	return 0, false
+	return 0, span{}, false
 }

@@ -137,7 +137,7 @@ func TestSkipLeavesNoGap(t *testing.T) {
 	inOrder(t, list)
 	for seq := list[0].Seq; seq != list[8].Seq+1; seq++ { // the way back works over both spans
 		out := d.lastOut - uint64(uint16(d.lastOut)-seq)
-		in, ok := d.find(out)
+		in, _, ok := d.find(out)
 		if !ok || !h.g.tracks[codec.Video].ring.Get(in, h.w.batch) || !bytes.Equal(h.w.batch.Packets()[0].Payload(), list[seq-list[0].Seq].Payload) {
 			t.Errorf("packet %d is not found again", seq)
 		}
@@ -150,28 +150,28 @@ func TestFind(t *testing.T) {
 		d.open(&ring.Packet{Meta: ring.Meta{Seq: seq}})
 		d.lastOut += n
 	}
-	if _, ok := d.find(50); ok {
+	if _, _, ok := d.find(50); ok {
 		t.Error("found something before anything was sent")
 	}
 	at(1000, 10)
 	at(2000, 5)
 	for out, want := range map[uint64]uint64{100: 1000, 109: 1009, 110: 2000, 114: 2004} {
-		if in, ok := d.find(out); !ok || in != want {
+		if in, _, ok := d.find(out); !ok || in != want {
 			t.Errorf("%d is %d, %v; want %d", out, in, ok, want)
 		}
 	}
 	for _, out := range []uint64{0, 99, 115, 1 << 60} {
-		if in, ok := d.find(out); ok {
+		if in, _, ok := d.find(out); ok {
 			t.Errorf("%d is %d", out, in)
 		}
 	}
 	for i := range uint64(8) {
 		at(3000+i*100, 2)
 	}
-	if in, ok := d.find(112); ok {
+	if in, _, ok := d.find(112); ok {
 		t.Errorf("a span that was forgotten: %d", in)
 	}
-	if in, ok := d.find(115); !ok || in != 3000 {
+	if in, _, ok := d.find(115); !ok || in != 3000 {
 		t.Errorf("the oldest span: %d, %v", in, ok)
 	}
 }

@@ -37,6 +37,9 @@ var (
 	// ErrPrecondition: an ICE PATCH is meant for an ICE session that is over.
 	ErrPrecondition = errors.New("the ICE session has changed since: use the ETag of the last ICE restart, or restart ICE again")
 
+	// ErrNoLayer: the video has no such simulcast layer.
+	ErrNoLayer = errors.New("the video has no such layer: the layers event lists those there are")
+
 	// ErrEventName: there is no such event.
 	ErrEventName = errors.New("no such event: choose from active, inactive, layers, viewercount and reconnect")
 	// ErrEventStreams: the session has as many event streams as it may have.

@@ -10,11 +10,12 @@ import (
 // down tracks that follow them. It belongs to the loop's goroutine but for
 // dirty.
 type fan struct {
-	prog   *program
-	worker *worker
-	dirty  atomic.Bool // the program wrote; any goroutine
-	users  int         // subscribers
-	tracks [kinds]fanTrack
+	prog    *program
+	worker  *worker
+	dirty   atomic.Bool // the program wrote; any goroutine
+	users   int         // subscribers
+	tracks  [lanes]fanTrack
+	choseAt int64 // when layers were chosen last
 }
 
 // fanTrack is one track of it.
@@ -23,6 +24,7 @@ type fanTrack struct {
 	burstAt int64        // when the last burst left
 	live    []*downTrack // those at the cursor
 	behind  []*downTrack // newcomers on their way to it, each with its own cursor
+	coming  []*downTrack // followers of other lanes, to go on here at the next key frame
 	share   share        // how many of the live are served
 }
 
@@ -35,8 +37,8 @@ func (f *fan) wake() {
 
 // start follows the program from now on.
 func (f *fan) start() {
-	for kind := codec.Audio; kind <= codec.Video; kind++ {
-		f.tracks[kind].cursor = f.prog.tracks[kind].ring.Next()
+	for l := codec.Audio; int(l) < lanes; l++ {
+		f.tracks[l].cursor = f.prog.tracks[l].ring.Next()
 	}
 	f.prog.addFan(f)
 }
@@ -44,24 +46,35 @@ func (f *fan) start() {
 func (f *fan) stop() { f.prog.removeFan(f) }
 
 func (f *fan) remove(d *downTrack) {
-	t := &f.tracks[d.kind]
-	t.live = without(t.live, d)
-	t.behind = without(t.behind, d)
+	f.leave(d)
+	if d.next != 0 {
+		f.tracks[d.next].coming = without(f.tracks[d.next].coming, d)
+	}
 }
 
 // send sends what is new: audio first, it is small and its lateness is heard.
 func (f *fan) send(w *worker, now int64) {
 	f.dirty.Store(false)
 	f.sendTrack(w, codec.Audio, now)
-	f.sendTrack(w, codec.Video, now)
-	f.catchUp(w, codec.Video, now)
+	end := codec.Video + lane(f.prog.videoLanes())
+	if end > codec.Video+1 {
+		f.chooseLayers(w, now)
+	}
+	for l := codec.Video; l < end; l++ {
+		f.sendTrack(w, l, now)
+		f.catchUp(w, l, now)
+	}
 }
 
-// sendTrack brings the live down tracks of one kind to the head of the program,
+// sendTrack brings the live down tracks of one lane to the head of the program,
 // in bursts.
-func (f *fan) sendTrack(w *worker, kind codec.Kind, now int64) {
-	t, r := &f.tracks[kind], f.prog.tracks[kind].ring
+func (f *fan) sendTrack(w *worker, l lane, now int64) {
+	t, r := &f.tracks[l], f.prog.tracks[l].ring
 	head := r.Next()
+	if len(t.live)+len(t.coming) == 0 {
+		t.cursor = head
+		return
+	}
 	for t.cursor < head {
 		if next := t.burstAt + burstGap; next > now {
 			w.later(next)
@@ -81,8 +94,8 @@ func (f *fan) sendTrack(w *worker, kind codec.Kind, now int64) {
 		w.batch.Level()
 		lag := w.load.lag(now - pkts[0].Arrival)
 		served := len(t.live)
-		if kind == codec.Video || len(f.tracks[codec.Video].live) == 0 {
-			served = f.admit(t, lag, now)
+		if l != codec.Audio || !f.pictures() {
+			served = f.admit(l, lag, now)
 		}
 		for _, d := range t.live[:served] {
 			d.send(w, pkts, now)
@@ -91,6 +104,9 @@ func (f *fan) sendTrack(w *worker, kind codec.Kind, now int64) {
 			d.sitOut()
 			w.stats.shed.Add(uint64(len(pkts)))
 		}
+		if len(t.coming) > 0 {
+			f.welcome(w, l, pkts, now)
+		}
 		if !w.batch.Full() {
 			return
 		}
@@ -98,10 +114,20 @@ func (f *fan) sendTrack(w *worker, kind codec.Kind, now int64) {
 	}
 }
 
+// pictures tells whether anybody follows a lane of video.
+func (f *fan) pictures() bool {
+	for i := range f.tracks[codec.Video:] {
+		if len(f.tracks[codec.Video+lane(i)].live) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // catchUp sends newcomers what was cached for them, a burst each at a time,
 // until they are where the others are.
-func (f *fan) catchUp(w *worker, kind codec.Kind, now int64) {
-	t, r := &f.tracks[kind], f.prog.tracks[kind].ring
+func (f *fan) catchUp(w *worker, l lane, now int64) {
+	t, r := &f.tracks[l], f.prog.tracks[l].ring
 	for i := 0; i < len(t.behind); {
 		d := t.behind[i]
 		if d.burstAt+burstGap > now {

@@ -43,7 +43,7 @@ func enterAs(t testing.TB, h *Hub, connected bool) *publisher {
 	s := newSession(h, request(nil), RolePublish)
 	c := codecVP8
 	before := others(h)
-	p, err := h.enter(s, &OfferRequest{}, []codec.Codec{c}, 0)
+	p, err := h.enter(s, &OfferRequest{}, inbound{codecs: []codec.Codec{c}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ type trackMeter struct {
 	windowStart              int64
 	windowBytes              uint64
 	bitrate                  float64 // bits/s of the last whole window
+	peak                     float64 // the highest of them
 	keyAt                    int64
 	keyEvery                 time.Duration
 	width, height            int // of the picture, 0: unknown
@@ -23,6 +24,7 @@ func (m *trackMeter) add(now int64, n int) {
 	m.bytes += uint64(n)
 	if d := now - m.windowStart; d >= meterWindow {
 		m.bitrate = float64(m.windowBytes*8) / (float64(d) / float64(time.Second))
+		m.peak = max(m.peak, m.bitrate)
 		m.windowStart, m.windowBytes = now, 0
 	}
 	m.windowBytes += uint64(n)

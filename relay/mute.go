@@ -26,16 +26,15 @@ func (s *Session) Mute(m Mute) {
 func (p *publisher) mute(kind codec.Kind, on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t := p.tracks[kind]
-	if t == nil || t.muted == on {
-		return
-	}
-	if t.muted = on; on {
-		p.prog.tracks[kind].ring.Forget()
-		return
-	}
-	if t.ssrc != 0 {
-		t.source = p.prog.renew(t.source)
+	for l, t := range p.tracks {
+		if t == nil || t.codec.Kind != kind || t.muted == on {
+			continue
+		}
+		if t.muted = on; on {
+			p.prog.tracks[l].ring.Forget()
+		} else if t.ssrc != 0 {
+			t.source = p.prog.renew(t.source)
+		}
 	}
 }
 
@@ -66,6 +65,6 @@ func (d *downTrack) mute(on bool, now int64) {
 			d.broken, d.waitKey = true, true
 			return
 		}
-		d.prog.requestKeyframe(now)
+		d.requestKeyframe(now)
 	}
 }

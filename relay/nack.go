@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"github.com/talwtn/caddy-wtn/relay/internal/payload"
 	"github.com/talwtn/caddy-wtn/relay/internal/ring"
 	"github.com/talwtn/caddy-wtn/relay/internal/rtpx"
 )
@@ -77,20 +78,23 @@ func (d *downTrack) resendPair(w *worker, p nackPair, now int64) {
 // a send time.
 func (d *downTrack) resendOne(w *worker, seq uint16, now int64) {
 	out := d.lastOut - uint64(uint16(d.lastOut)-seq)
-	in, ok := d.find(out)
+	in, s, ok := d.find(out)
 	path := d.leg.Path()
-	if !ok || path == nil || !d.resend.take() || !d.prog.tracks[d.kind].ring.Get(in, w.batch) {
+	if !ok || path == nil || !d.resend.take() || !d.prog.tracks[s.lane].ring.Get(in, w.batch) {
 		return
 	}
 	p := &w.batch.Packets()[0]
 	h := rtpx.Header{
-		SSRC: d.ssrc, Seq: seq, TS: p.TS, PT: d.formats[p.Codec].pt,
+		SSRC: d.ssrc, Seq: seq, TS: p.TS + s.shift, PT: d.formats[p.Codec].pt,
 		Marker: p.Flags&ring.Marker != 0,
 	}
-	payload, index := p.Payload(), out
+	if s.ids != (payload.Shift{}) {
+		s.ids.Apply(d.formats[p.Codec].name, p.Payload())
+	}
+	pay, index := p.Payload(), out
 	if pt := d.formats[p.Codec].rtxPT; d.rtxSSRC != 0 && pt != 0 {
 		d.rtxSeq++
-		payload, index = p.Retransmission(seq), d.rtxSeq
+		pay, index = p.Retransmission(seq), d.rtxSeq
 		h.SSRC, h.PT, h.Seq = d.rtxSSRC, pt, uint16(d.rtxSeq)
 		h.SendTimeID, h.SendTime = d.sendTimeID, rtpx.AbsSendTime(now)
 	} else if d.rtxSSRC != 0 {
@@ -100,7 +104,7 @@ func (d *downTrack) resendOne(w *worker, seq uint16, now int64) {
 	if batch {
 		w.sender.Begin(path.Socket, &path.Peer)
 	}
-	if _, err := w.emit(path, batch, d.sealer, &h, payload, index); err == nil {
+	if _, err := w.emit(path, batch, d.sealer, &h, pay, index); err == nil {
 		w.stats.retransmitted.Add(1)
 		d.resent++
 	}

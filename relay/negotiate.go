@@ -40,6 +40,9 @@ type OfferRequest struct {
 	Priority int
 	// Routing is the stream's; nil: the zero value.
 	Routing *Routing
+	// RID names the simulcast layer a subscriber wants, see [Session.SelectLayer].
+	// Empty: automatic.
+	RID string
 	// Hold lets a subscriber wait for the first publisher instead of refusing it
 	// with ErrNoPublisher. It ends when that publisher sends what it cannot play.
 	Hold bool
@@ -67,7 +70,7 @@ func (h *Hub) Publish(_ context.Context, r OfferRequest) (*Answer, error) {
 		return nil, offerError(err)
 	}
 	s := newSession(h, r, RolePublish)
-	p, err := h.enter(s, &r, published(choices), twccOf(choices))
+	p, err := h.enter(s, &r, inboundOf(choices))
 	if err != nil {
 		return nil, err
 	}
@@ -128,9 +131,15 @@ func (h *Hub) join(s *Session, o *sdpneg.Offer, r *OfferRequest, plan func(*stre
 	if err != nil {
 		return nil, nil, nil, offerError(err)
 	}
+	if r.RID != "" && st.publisher != nil && !st.publisher.hasLayer(r.RID) {
+		return nil, nil, nil, ErrNoLayer
+	}
 	sub := newSubscriber(s, w, st.prog)
 	tracks := sub.tracks(o, choices)
 	sub.payloadTypes(st.prog.known())
+	if r.RID != "" {
+		sub.choose(&LayerChoice{RID: r.RID})
+	}
 	h.streams[r.Stream] = st
 	st.subs[sub] = struct{}{}
 	w.subscribers.Add(1)

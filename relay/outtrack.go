@@ -50,6 +50,8 @@ type outTrack struct {
 
 	meter trackMeter
 
+	flowsAt int64 // since when it flows without a pause
+
 	refMu sync.Mutex
 	ref   reference // for sender reports
 	rate  uint32
@@ -136,6 +138,9 @@ func (o *outTrack) append(m ring.Meta, pay []byte) {
 	}
 	o.meter.add(m.Arrival, len(pay))
 	if m.Seq > o.lastSeq {
+		if pause := m.Arrival - o.lastAt; pause > layerSilence && pause > o.patience() {
+			o.flowsAt = m.Arrival
+		}
 		if d := m.TS - o.lastTS; d != 0 && d < o.source.codec.ClockRate {
 			o.frameTicks = d
 		}
@@ -154,7 +159,7 @@ func (o *outTrack) keyframe(m *ring.Meta) {
 	o.hasKey, o.keyTS = true, m.TS
 	m.Flags |= ring.Keyframe
 	if o.rush == nil { // else it was told when the frame came
-		o.source.src.keyframe(m.Arrival)
+		o.source.wish.keyframe(m.Arrival)
 	}
 	o.meter.keyframe(m.Arrival)
 }
@@ -184,7 +189,7 @@ func (o *outTrack) insertParameterSets(ts uint32, ext uint64, arrival int64) {
 func (o *outTrack) relate(inTS, outTS uint32, arrival int64) {
 	t, s := o.source, o.source.src
 	at := t.clock.byArrival(inTS, arrival)
-	if s.reported() {
+	if t.reported() {
 		capture := t.clock.capture(inTS)
 		at = capture + s.clock.observe(arrival-capture)
 	}
@@ -193,14 +198,30 @@ func (o *outTrack) relate(inTS, outTS uint32, arrival int64) {
 	o.refMu.Unlock()
 }
 
-// reported tells that the source sent sender reports for all its tracks.
-func (s *source) reported() bool {
-	for _, t := range s.tracks {
-		if t != nil && !t.clock.hasSR {
-			return false
+// patience is for how long a track may be silent and still be said to flow.
+func (o *outTrack) patience() int64 {
+	if o.rate == 0 {
+		return layerSilence
+	}
+	return max(layerSilence, 3*int64(min(o.frameTicks, o.rate))*int64(time.Second)/int64(o.rate))
+}
+
+// reported tells that the source sent sender reports for this track and for what
+// goes with it: the sound, or a picture. Not all layers of a picture may be sent.
+func (t *sourceTrack) reported() bool {
+	if !t.clock.hasSR {
+		return false
+	}
+	tracks := &t.src.tracks
+	if t.codec.Kind == codec.Video {
+		return tracks[codec.Audio] == nil || tracks[codec.Audio].clock.hasSR
+	}
+	for _, v := range tracks[codec.Video:] {
+		if v != nil && v.clock.hasSR {
+			return true
 		}
 	}
-	return true
+	return tracks[codec.Video] == nil
 }
 
 // timestampAt is the timestamp that belongs to relay time now. Safe from any

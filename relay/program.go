@@ -27,7 +27,9 @@ const kinds = int(codec.Video) + 1
 
 // program is the one continuous output of a stream: at most one audio and one
 // video track in one timeline, whatever sources come and go. Sinks never notice
-// a change of source but by the picture.
+// a change of source but by the picture. Where the video comes in several
+// simulcast layers each of them is a track in a lane of its own, of which a sink
+// gets one (layers.go).
 //
 // Which source is wanted is decided outside (choose.go). The program goes over
 // to it at its next key frame, or at the last one where the source keeps what it
@@ -38,9 +40,11 @@ type program struct {
 	wanted *source
 	cause  Cause // why
 	held   bool  // the wanted source has the program
-	tracks [kinds]*outTrack
+	tracks [lanes]*outTrack
 	codecs [kinds][]codec.Codec // every configuration that sources had, by kind
+	rids   []string             // of the newest publisher's layers, by lane
 
+	extra   atomic.Int32           // lanes of video beyond the first that were ever used
 	live    atomic.Pointer[source] // source of the video, or of the audio if there is none
 	fans    atomic.Pointer[[]*fan] // the sending loops' parts
 	cache   atomic.Value           // CacheMode
@@ -58,8 +62,9 @@ type change struct {
 // the wanted source has taken the program over: it must not block.
 func newProgram(changed func(change)) *program {
 	g := &program{changed: changed}
-	g.tracks[codec.Audio] = newOutTrack(codec.Audio, audioSlots)
-	g.tracks[codec.Video] = newOutTrack(codec.Video, videoSlots)
+	for l := codec.Audio; int(l) < lanes; l++ {
+		g.tracks[l] = newOutTrack(kindOf(l), slots(l))
+	}
 	g.fans.Store(&[]*fan{})
 	return g
 }
@@ -75,16 +80,20 @@ func (g *program) want(s *source, cause Cause) {
 	}
 	g.wanted, g.cause, g.held = s, cause, g.live.Load() == s
 	if !g.held && cause.dead() {
-		s.hurry.Store(true)
+		for _, w := range s.wishes {
+			if w != nil {
+				w.hurry.Store(true)
+			}
+		}
 		g.recall(s, leg.Now())
 	}
 }
 
-// awaits tells that the program waits for a key frame of s.
-func (g *program) awaits(s *source) bool {
+// awaits tells that the program waits for a key frame of s in a lane of video.
+func (g *program) awaits(s *source, l lane) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	video, has := s.tracks[codec.Video], g.tracks[codec.Video].source
+	video, has := s.tracks[l], g.tracks[l].source
 	return video != nil && has != video && (g.wanted == s || has != nil && has.src == s)
 }
 
@@ -93,10 +102,12 @@ func (g *program) awaits(s *source) bool {
 func (g *program) register(s *source) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for kind, t := range s.tracks {
+	for _, t := range s.tracks {
 		if t == nil {
 			continue
 		}
+		kind := t.codec.Kind
+		g.extra.Store(max(g.extra.Load(), int32(t.lane)-int32(codec.Video)))
 		i := indexOf(g.codecs[kind], t.codec)
 		if i < 0 {
 			if i = len(g.codecs[kind]); i == maxCodecs {
@@ -123,11 +134,10 @@ func indexOf(known []codec.Codec, c codec.Codec) int {
 func (g *program) renew(old *sourceTrack) *sourceTrack {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	old.src.forget()
-	old.src.pulse.Reset()
-	t := old.src.addTrack(old.codec)
-	t.index, t.params = old.index, old.params
-	return t
+	if old.lane <= codec.Video {
+		old.src.forget()
+	}
+	return old.again()
 }
 
 // drop takes a source out of the program for good.
@@ -156,7 +166,7 @@ func (g *program) write(t *sourceTrack, p *rtpx.Packet, ext uint64, arrival int6
 	if info.ParameterSets {
 		t.params.Update(t.codec.Name, p.Payload)
 	}
-	o := g.tracks[t.codec.Kind]
+	o := g.tracks[t.lane]
 	if o.source != t {
 		if !g.admit(o, t, info, arrival) {
 			t.keep(p, info, ext, arrival)
@@ -189,10 +199,19 @@ func (g *program) admit(o *outTrack, t *sourceTrack, info payload.Info, arrival 
 	if t.codec.Kind == codec.Video {
 		return info.Keyframe
 	}
-	video := s.tracks[codec.Video]
-	return video == nil || g.tracks[codec.Video].source == video ||
+	return s.tracks[codec.Video] == nil || g.shows(s) ||
 		o.source == nil || arrival-o.lastAt > int64(quietAfter) ||
 		arrival-s.firstAt > int64(takeoverPatience)
+}
+
+// shows tells that a picture of s is in the program.
+func (g *program) shows(s *source) bool {
+	for _, o := range g.tracks[codec.Video:] {
+		if o.source != nil && o.source.src == s {
+			return true
+		}
+	}
+	return false
 }
 
 // take moves track o to t and, with the source's leading track, the program.
@@ -204,20 +223,23 @@ func (g *program) take(o *outTrack, t *sourceTrack, ext uint64, ts uint32, arriv
 	o.begin(t, ext, ts, arrival)
 	patient := arrival-s.firstAt <= int64(takeoverPatience)
 	leads := t.codec.Kind == codec.Video || s.tracks[codec.Video] == nil || !patient
-	if t.codec.Kind == codec.Video {
+	if t.lane == codec.Video {
 		s.forget()
 	}
-	if s != g.wanted || !leads || g.held {
+	if s != g.wanted || !leads {
+		return
+	}
+	t.wish.hurry.Store(false)
+	if g.held {
 		return
 	}
 	g.held = true
-	for kind, other := range g.tracks { // what the new source lacks ends
-		if other != nil && other.source != nil && other.source.src != s && s.tracks[kind] == nil {
+	for l, other := range g.tracks { // what the new source lacks ends
+		if other != nil && other.source != nil && other.source.src != s && s.tracks[l] == nil {
 			other.source = nil
 		}
 	}
 	from := g.live.Swap(s)
-	s.hurry.Store(false)
 	g.changed(change{from: from, to: s, cause: g.cause, gap: gap})
 }
 
@@ -229,11 +251,11 @@ func (g *program) flush() {
 	}
 }
 
-// requestKeyframe asks the live source for a key frame, at most once per
-// interval however many ask.
-func (g *program) requestKeyframe(now int64) {
-	if s := g.live.Load(); s != nil {
-		s.requestKeyframe(now)
+// requestKeyframe asks the live source for a key frame in a lane, at most once
+// per interval however many ask. Safe from any goroutine.
+func (g *program) requestKeyframe(l lane, now int64) {
+	if s := g.live.Load(); s != nil && s.wishes[l] != nil {
+		s.wishes[l].requestKeyframe(now)
 	}
 }
 
@@ -245,18 +267,18 @@ const freshKey = 256
 // cached tells where a newcomer may start: the arrival index of the newest key
 // frame. False when the newcomer is better served by
 // asking for a key frame, or nothing is held.
-func (g *program) cached(kind codec.Kind) (key uint64, ok bool) {
+func (g *program) cached(l lane) (key uint64, ok bool) {
 	mode, _ := g.cache.Load().(CacheMode)
 	if mode == CacheOff {
 		return 0, false
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	o := g.tracks[kind]
+	o := g.tracks[l]
 	if key, ok = o.ring.Keyframe(); !ok {
 		return 0, false
 	}
-	if s := g.live.Load(); mode != CacheOn && s != nil && s.obeys() && o.ring.Next()-key > freshKey {
+	if s := g.live.Load(); mode != CacheOn && s != nil && s.wishes[l] != nil && s.wishes[l].obeys() && o.ring.Next()-key > freshKey {
 		return 0, false
 	}
 	return key, true

@@ -67,7 +67,7 @@ func TestTheOldSourceGoesOnUntilTheNewOnesKeyframe(t *testing.T) {
 	s.g.want(a.src, CauseReplace)
 	a.frame(true, 1)
 	s.g.want(b.src, CauseReplace)
-	if !s.g.awaits(b.src) || s.g.awaits(a.src) {
+	if !s.g.awaits(b.src, codec.Video) || s.g.awaits(a.src, codec.Video) {
 		t.Error("the program does not wait for b's key frame alone")
 	}
 	b.frame(false, 2) // not decodable: refused
@@ -80,7 +80,7 @@ func TestTheOldSourceGoesOnUntilTheNewOnesKeyframe(t *testing.T) {
 	a.frame(false, 1)
 	s.shows(codec.Video)
 	b.frame(true, 2)
-	if s.g.awaits(b.src) {
+	if s.g.awaits(b.src, codec.Video) {
 		t.Error("the program waits for a key frame it has")
 	}
 	s.shows(codec.Video)
@@ -180,7 +180,7 @@ func TestPatienceEnds(t *testing.T) {
 		t.Fatalf("%v, want %v", s.taken, want)
 	}
 	b.frame(true, 1)
-	if len(s.taken) != 2 || s.g.awaits(b.src) {
+	if len(s.taken) != 2 || s.g.awaits(b.src, codec.Video) {
 		t.Error("b's picture came later, and not as a part of the same takeover")
 	}
 }
@@ -221,7 +221,7 @@ func TestSourceStartsAnew(t *testing.T) {
 			}
 			a.renew(codec.Video, 1<<20, 77)
 			a.id = 4711
-			if !s.g.awaits(a.src) {
+			if !s.g.awaits(a.src, codec.Video) {
 				t.Error("no key frame is asked of the source that started anew")
 			}
 			a.frame(false, 2)
@@ -264,7 +264,7 @@ func TestDrop(t *testing.T) {
 	if n := len(s.shows(codec.Video)); n != 0 {
 		t.Errorf("%d packets of sources that were dropped", n)
 	}
-	s.g.requestKeyframe(s.now) // of nobody
+	s.g.requestKeyframe(codec.Video, s.now) // of nobody
 	c := s.actor("c", codecVP8)
 	s.g.want(c.src, CauseReplace)
 	c.frame(true, 1)

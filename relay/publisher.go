@@ -49,15 +49,18 @@ type publisher struct {
 
 	quality quality
 
-	mu       sync.Mutex // guards what follows: reader against tick
-	byPT     [128]inPT
-	tracks   [kinds]*inTrack
-	recorder *twcc.Recorder
-	twccID   uint8
-	twccAt   int64
-	reportAt int64
-	pkt      rtpx.Packet
-	pairs    []rtcp.NackPair
+	mu        sync.Mutex // guards what follows: reader against tick
+	byPT      [128]inPT
+	tracks    [lanes]*inTrack
+	simulcast []*inTrack // of simulcast video; none: it comes as one
+	rid       uint8      // ids of their header extensions
+	rrid      uint8
+	recorder  *twcc.Recorder
+	twccID    uint8
+	twccAt    int64
+	reportAt  int64
+	pkt       rtpx.Packet
+	pairs     []rtcp.NackPair
 
 	quiet          atomic.Bool // vanished, and said so
 	packets, bytes atomic.Uint64
@@ -78,23 +81,31 @@ type inTrack struct {
 	rx     *receiver.Receiver
 	ssrc   uint32
 	lastAt int64
-	fir    uint8 // sequence number of the newest full intra request
-	muted  bool
+	rid    string // of a simulcast layer
+	// rtxSSRC is that of the retransmissions of a layer. Elsewhere they are told
+	// by payload type.
+	rtxSSRC uint32
+	fir     uint8 // sequence number of the newest full intra request
+	muted   bool
 }
 
 // ssrcHandover: a track that was silent for so long may go on under another SSRC.
 const ssrcHandover = int64(200 * time.Millisecond)
 
-func newPublisher(s *Session, prog *program, codecs []codec.Codec, twccID uint8) *publisher {
+func newPublisher(s *Session, prog *program, in inbound) *publisher {
 	p := &publisher{
-		Session: s, prog: prog, ssrc: rand.Uint32(), twccID: twccID,
+		Session: s, prog: prog, ssrc: rand.Uint32(), twccID: in.twcc,
+		rid: in.rid, rrid: in.rrid,
 		quit: make(chan struct{}), pairs: make([]rtcp.NackPair, 0, 32),
 	}
 	p.recorder = twcc.NewRecorder(p.ssrc)
-	p.src = newSource(s.id, p.sendPLI)
-	for _, c := range codecs {
+	p.src = newSource(s.id, func() bool { return p.sendPLI(codec.Video) })
+	for _, c := range in.codecs {
 		t := &inTrack{source: p.src.addTrack(c), codec: c, rx: receiver.New(c.ClockRate)}
 		p.tracks[c.Kind] = t
+		if c.Kind == codec.Video && len(in.rids) > 0 {
+			p.addLayers(t, in.rids)
+		}
 		p.byPT[c.PT] = inPT{track: t}
 		if c.RTXPT != 0 {
 			p.byPT[c.RTXPT] = inPT{track: t, rtx: true}
@@ -102,6 +113,20 @@ func newPublisher(s *Session, prog *program, codecs []codec.Codec, twccID uint8)
 	}
 	s.owner = p
 	return p
+}
+
+// addLayers makes the layers of simulcast video; first is the track of one.
+func (p *publisher) addLayers(first *inTrack, rids []string) {
+	for i, l := range p.prog.assign(rids) {
+		t := first
+		if l != codec.Video {
+			c := first.codec
+			t = &inTrack{source: p.src.addLayer(l, c, func() bool { return p.sendPLI(l) }), codec: c, rx: receiver.New(c.ClockRate)}
+			p.tracks[l] = t
+		}
+		t.rid, t.source.rid = rids[i], rids[i]
+		p.simulcast = append(p.simulcast, t)
+	}
 }
 
 // HandleReady implements leg.Handler.
@@ -130,10 +155,13 @@ func (p *publisher) HandleRTP(b []byte, arrival int64) {
 		}
 	}
 	in := p.byPT[h.PT]
-	if in.track == nil || !p.accepts(in.track, h, in.rtx, arrival) {
+	t := in.track
+	if t != nil && len(p.simulcast) > 0 && t.codec.Kind == codec.Video {
+		t = p.layerOf(h, in.rtx)
+	}
+	if t == nil || !p.accepts(t, h, in.rtx, arrival) {
 		return
 	}
-	t := in.track
 	ext, status := t.rx.Packet(h.Seq, h.TS, len(h.Payload), arrival, in.rtx)
 	switch status {
 	case receiver.Duplicate, receiver.TooOld:
@@ -225,10 +253,15 @@ func (p *publisher) run() {
 		}
 		now := leg.Now()
 		p.feedback(now)
-		if p.prog.awaits(p.src) && !p.mutes(codec.Video) {
-			p.src.requestKeyframe(now)
+		for l, w := range p.src.wishes {
+			if w == nil {
+				continue
+			}
+			if p.prog.awaits(p.src, lane(l)) && !p.mutes(codec.Video) {
+				w.requestKeyframe(now)
+			}
+			w.pursueKeyframe(now)
 		}
-		p.src.pursueKeyframe(now)
 	}
 }
 
@@ -264,14 +297,20 @@ func (p *publisher) flowing(now int64) bool {
 		_, audio := p.src.pulse.Silence(now)
 		return p.src.pulse.HasAudio() && audio < 2*time.Second
 	}
-	return p.src.pulse.Flows(now)
+	return p.src.lively(now).Flows(now)
 }
 
 // heardAt is when the last packet came, 0: none did.
 func (p *publisher) heardAt() int64 {
 	p.prog.mu.Lock()
 	defer p.prog.mu.Unlock()
-	return max(p.src.pulse.LastVideo(), p.src.pulse.LastAudio())
+	at := p.src.pulse.LastAudio()
+	for _, t := range p.src.tracks[codec.Video:] {
+		if t != nil {
+			at = max(at, t.pulse.LastVideo())
+		}
+	}
+	return at
 }
 
 // local tells that the publisher is a session here, and not a pull.
@@ -321,11 +360,11 @@ func (p *publisher) send(pkts []rtcp.Packet) {
 	}
 }
 
-// sendPLI asks for a key frame, by FIR where PLI was not negotiated. It returns
-// false while there is no picture to ask about.
-func (p *publisher) sendPLI() bool {
+// sendPLI asks for a key frame in a lane, by FIR where PLI was not negotiated.
+// It returns false while there is no picture to ask about.
+func (p *publisher) sendPLI(l lane) bool {
 	p.mu.Lock()
-	t := p.tracks[codec.Video]
+	t := p.tracks[l]
 	var pkt rtcp.Packet
 	if t != nil && t.ssrc != 0 {
 		switch {

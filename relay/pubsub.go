@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 
-	"github.com/talwtn/caddy-wtn/relay/internal/codec"
 	"github.com/talwtn/caddy-wtn/relay/internal/leg"
 	"github.com/talwtn/caddy-wtn/relay/internal/sdpneg"
 )
@@ -42,7 +41,7 @@ func (h *Hub) PubSub(_ context.Context, pub, sub OfferRequest) (*Answer, error) 
 	if err != nil {
 		return nil, err
 	}
-	p, err := h.enter(s, &pub, published(choices), twccOf(choices))
+	p, err := h.enter(s, &pub, inboundOf(choices))
 	if err != nil {
 		t.twin = nil
 		t.End(ReasonHandshake)
@@ -58,27 +57,6 @@ func (h *Hub) PubSub(_ context.Context, pub, sub OfferRequest) (*Answer, error) 
 		return nil, err
 	}
 	return a, nil
-}
-
-// published are the codecs of the sections that the peer sends in.
-func published(choices []sdpneg.Choice) (list []codec.Codec) {
-	for _, c := range choices {
-		if c.Flows() && c.Role != sdpneg.Send {
-			list = append(list, c.Codecs[0])
-		}
-	}
-	return list
-}
-
-// twccOf is the id of the transport-wide sequence number, 0: none.
-func twccOf(choices []sdpneg.Choice) uint8 {
-	id := 0
-	for _, c := range choices {
-		if c.Flows() {
-			id = max(id, c.Extensions[sdpneg.TransportCCURI])
-		}
-	}
-	return uint8(id)
 }
 
 // abandoned tells whether the stream the session plays has had no publisher for

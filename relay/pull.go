@@ -495,7 +495,7 @@ func (p *puller) accept(o *offering, at *atUpstream) (*Session, error) {
 	if err != nil {
 		return nil, badAnswer(err)
 	}
-	q := &pull{publisher: newPublisher(s, p.st.prog, published(choices), twccOf(choices)), atUpstream: at}
+	q := &pull{publisher: newPublisher(s, p.st.prog, inboundOf(choices)), atUpstream: at}
 	q.publisher.pull, q.src.upstream = q, at.up.name
 	s.owner = q
 	h.mu.Lock()

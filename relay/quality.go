@@ -43,9 +43,11 @@ func (q *quality) rate(now int64) float64 {
 func (p *publisher) judge(now int64) (excess bool) {
 	q, bytes := &p.quality, p.bytes.Load()
 	var packets, lost uint64
-	if t := p.tracks[codec.Video]; t != nil {
-		s := t.rx.Stats(now)
-		packets, lost = s.Packets, s.Lost
+	for _, t := range p.tracks[codec.Video:] {
+		if t != nil {
+			s := t.rx.Stats(now)
+			packets, lost = packets+s.Packets, lost+s.Lost
+		}
 	}
 	if d := now - q.at; q.at != 0 && d > 0 {
 		bits := float64(bytes-q.bytes) * 8 * float64(time.Second) / float64(d)

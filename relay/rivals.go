@@ -3,7 +3,6 @@ package relay
 import (
 	"slices"
 
-	"github.com/talwtn/caddy-wtn/relay/internal/codec"
 	"github.com/talwtn/caddy-wtn/relay/internal/leg"
 )
 
@@ -11,7 +10,7 @@ import (
 const maxBackups = 4
 
 // enter makes the publisher and puts it on its stream.
-func (h *Hub) enter(s *Session, r *OfferRequest, codecs []codec.Codec, twccID uint8) (*publisher, error) {
+func (h *Hub) enter(s *Session, r *OfferRequest, in inbound) (*publisher, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c, st := h.config.Load(), h.streamOf(s.stream)
@@ -29,7 +28,7 @@ func (h *Hub) enter(s *Session, r *OfferRequest, codecs []codec.Codec, twccID ui
 		return nil, err
 	}
 	st.routing.publishedWith(r.Routing)
-	p := newPublisher(s, st.prog, codecs, twccID)
+	p := newPublisher(s, st.prog, in)
 	p.maxSubs, p.maxBitrate, p.priority = r.MaxSubscribers, r.MaxBitrate, r.Priority
 	p.successor = policy != PublishBackup
 	if err := h.register(st, p); err != nil {

@@ -66,10 +66,11 @@ func (s *share) update(n int, lag, now int64) (served int, more bool) {
 
 // admit gives the number of live down tracks, from the first on, that are
 // served. Those who return need a key frame.
-func (f *fan) admit(t *fanTrack, lag, now int64) int {
+func (f *fan) admit(l lane, lag, now int64) int {
+	t := &f.tracks[l]
 	served, more := t.share.update(len(t.live), lag, now)
 	if more {
-		f.prog.requestKeyframe(now)
+		f.prog.requestKeyframe(l, now)
 	}
 	return served
 }

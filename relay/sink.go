@@ -94,7 +94,7 @@ func (d *downTrack) appendReport(b []byte, now int64) []byte {
 	b = append(b, 0x80, 200, 0, 6)
 	b = binary.BigEndian.AppendUint32(b, d.ssrc)
 	b = binary.BigEndian.AppendUint64(b, ntpTime(now))
-	b = binary.BigEndian.AppendUint32(b, d.prog.tracks[d.kind].timestampAt(now))
+	b = binary.BigEndian.AppendUint32(b, d.prog.tracks[d.lane].timestampAt(now)+d.shift)
 	b = binary.BigEndian.AppendUint32(b, d.packets)
 	return binary.BigEndian.AppendUint32(b, d.octets)
 }

@@ -44,7 +44,7 @@ func (g *program) await(s *source) {
 // keep stores a packet of a source in wait. The program's lock is held.
 func (t *sourceTrack) keep(p *rtpx.Packet, info payload.Info, ext uint64, arrival int64) {
 	k := t.src.kept
-	if k == nil || t.codec.Kind != codec.Video || len(p.Payload) == 0 {
+	if k == nil || t.lane != codec.Video || len(p.Payload) == 0 {
 		return
 	}
 	m := ring.Meta{Seq: ext, TS: p.TS, Arrival: arrival}
@@ -54,7 +54,7 @@ func (t *sourceTrack) keep(p *rtpx.Packet, info payload.Info, ext uint64, arriva
 	if info.Keyframe && !(k.hasTS && k.keyTS == p.TS) {
 		m.Flags |= ring.Keyframe
 		k.keyTS, k.hasTS = p.TS, true
-		t.src.keyframe(arrival)
+		t.wish.keyframe(arrival)
 	}
 	if !k.ring.Append(m, p.Payload) {
 		k.ring.Forget() // a hole: what follows cannot be decoded

@@ -45,6 +45,7 @@ type SourceStats struct {
 type TrackStats struct {
 	Kind    string // audio, video
 	Codec   string
+	RID     string  // of a simulcast layer, empty: it is none
 	Bitrate float64 // bits/s, last second
 	// Width and Height are those of the newest key frame, 0 when unknown.
 	Width, Height int

@@ -50,7 +50,7 @@ func (st *stream) codecs() (list []codec.Codec) {
 	if st.publisher == nil {
 		return nil
 	}
-	for _, t := range st.publisher.tracks {
+	for _, t := range st.publisher.tracks[:kinds] { // further layers have the codec of the first
 		if t != nil {
 			list = append(list, t.codec)
 		}
@@ -335,12 +335,12 @@ func (p *publisher) sourceStats(now int64) SourceStats {
 
 func (p *publisher) trackStats(t *inTrack, now int64) TrackStats {
 	p.mu.Lock()
-	rx := t.rx.Stats(now)
+	rx, rid, l := t.rx.Stats(now), t.rid, t.source.lane
 	p.mu.Unlock()
-	s := TrackStats{Kind: t.codec.Kind.String(), Codec: t.codec.Name, PacketsLost: rx.Lost, Jitter: rx.Jitter}
+	s := TrackStats{Kind: t.codec.Kind.String(), Codec: t.codec.Name, RID: rid, PacketsLost: rx.Lost, Jitter: rx.Jitter}
 	p.prog.mu.Lock()
 	defer p.prog.mu.Unlock()
-	m := &p.prog.tracks[t.codec.Kind].meter
+	m := &p.prog.tracks[l].meter
 	s.Bitrate, s.KeyframeEvery, s.Takeovers = m.rate(now), m.keyEvery, m.takeovers
 	s.Width, s.Height = m.width, m.height
 	return s

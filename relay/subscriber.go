@@ -37,7 +37,7 @@ func newSubscriber(s *Session, w *worker, g *program) *subscriber {
 // addTrack adds a down track for the codecs the answer confirmed.
 func (s *subscriber) addTrack(kind codec.Kind, accepted []codec.Codec, sendTimeID uint8) *downTrack {
 	d := &downTrack{
-		kind: kind, prog: s.sink.prog,
+		kind: kind, prog: s.sink.prog, viewer: s,
 		// Tracks of one leg share their keys: kind and RTX have bits of their own,
 		// so that no two ever share an SSRC (and with it nonces).
 		ssrc: (rand.Uint32N(1<<30-1)+1)<<2 | uint32(kind-1)<<1,
@@ -46,6 +46,7 @@ func (s *subscriber) addTrack(kind codec.Kind, accepted []codec.Codec, sendTimeI
 		lastOut: uint64(rand.Uint32N(1 << 15)),
 		resend:  budget{quarters: resendReserve},
 	}
+	d.follow(kind)
 	if accepted[0].RTXPT != 0 {
 		d.rtxSSRC, d.sendTimeID = d.ssrc+1, sendTimeID
 	}
@@ -74,7 +75,7 @@ func (s *subscriber) payloadTypes(known [kinds][]codec.Codec) {
 	for _, d := range s.sink.downs {
 		for i, c := range known[d.kind] {
 			if v, err := codec.Rank(c, s.codes[d.kind]); err == nil {
-				d.formats[i] = format{ok: true, pt: v.PT, rtxPT: v.RTXPT}
+				d.formats[i] = format{ok: true, pt: v.PT, rtxPT: v.RTXPT, name: c.Name}
 			}
 		}
 	}
@@ -125,7 +126,11 @@ func (s *subscriber) payloadFeedback(p *rtcpx.Packet, arrival int64) {
 	switch p.Count {
 	case rtcpx.FormatPLI, rtcpx.FormatFIR:
 		s.hub.stats.plisIn.Add(1)
-		s.sink.prog.requestKeyframe(arrival)
+		for _, d := range s.sink.downs {
+			if d.kind == codec.Video {
+				s.sink.prog.requestKeyframe(lane(d.at.Load()), arrival)
+			}
+		}
 	case rtcpx.FormatAFB:
 		if bitrate, ok := p.REMB(); ok {
 			s.remb.Store(bitrate)

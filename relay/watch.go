@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/talwtn/caddy-wtn/relay/internal/codec"
@@ -12,14 +11,16 @@ import (
 type StreamState struct {
 	Active  bool // media of a publisher arrives
 	Viewers int
-	// Layers are what the session can be sent of its video. There is one for
-	// each track now.
+	// Layers are what the session can be sent of its video, the lowest first:
+	// one, or those of a simulcast publisher.
 	Layers []Layer
 }
 
 // Layer is one encoding of a track.
 type Layer struct {
 	Media         int     // index of the m-section in the session's SDP
+	Index         int     // from 0, the lowest
+	RID           string  // empty where there is only one
 	Bitrate       float64 // bits/s, 0: nothing arrives
 	Width, Height int     // 0: unknown
 }
@@ -66,17 +67,89 @@ func (p *publisher) layers(*publisher) []Layer { return nil }
 
 // layers implements owner. p may be nil.
 func (s *subscriber) layers(p *publisher) (list []Layer) {
-	for _, d := range s.sink.downs {
-		if d.kind != codec.Video {
-			continue
-		}
-		l := Layer{Media: s.media[d.kind]}
-		if p != nil && p.tracks[d.kind] != nil {
-			t := p.trackStats(p.tracks[d.kind], leg.Now())
+	d := s.video()
+	if d == nil {
+		return nil
+	}
+	media, now := s.media[codec.Video], leg.Now()
+	if p == nil || len(p.simulcast) == 0 {
+		l := Layer{Media: media}
+		if p != nil && p.tracks[codec.Video] != nil {
+			t := p.trackStats(p.tracks[codec.Video], now)
 			l.Bitrate, l.Width, l.Height = t.Bitrate, t.Width, t.Height
 		}
-		list = append(list, l)
+		return []Layer{l}
 	}
-	slices.SortFunc(list, func(a, b Layer) int { return cmp.Compare(a.Media, b.Media) })
+	ladder := d.prog.ladder(now)
+	for i, r := range ladder.rungs[:ladder.n] {
+		if !r.flows {
+			r.bitrate = 0
+		}
+		list = append(list, Layer{Media: media, Index: i, RID: r.rid, Bitrate: r.bitrate, Width: r.width, Height: r.height})
+	}
+	if len(list) == 0 { // it is not connected yet
+		for i, t := range p.simulcast {
+			list = append(list, Layer{Media: media, Index: i, RID: t.rid})
+		}
+	}
 	return list
+}
+
+// video is the down track of the video, nil: there is none.
+func (s *subscriber) video() *downTrack {
+	for _, d := range s.sink.downs {
+		if d.kind == codec.Video {
+			return d
+		}
+	}
+	return nil
+}
+
+// SelectLayer says which layer of its video the session wants to be sent. It is
+// in force from the next key frame of that layer on, which is asked for, and for
+// all publishers to come; while there is no such layer the choice is automatic.
+// Streams without simulcast have one layer, without a RID and with the index 0.
+// Errors: ErrNoLayer.
+func (s *Session) SelectLayer(c LayerChoice) error {
+	layers := s.Layers()
+	exists := func(l Layer) bool {
+		return (c.RID == "" || c.RID == l.RID) && (c.Spatial == nil || *c.Spatial == l.Index)
+	}
+	if !slices.ContainsFunc(layers, exists) {
+		return ErrNoLayer
+	}
+	var sub *subscriber
+	switch o := s.owner.(type) {
+	case *subscriber:
+		sub = o
+	case *push:
+		sub = o.subscriber
+	default:
+		return ErrNoLayer
+	}
+	if c == (LayerChoice{}) {
+		sub.choose(nil)
+	} else {
+		sub.choose(&c)
+	}
+	return nil
+}
+
+// choose tells the sending loop what the viewer wants; nil: automatic.
+func (s *subscriber) choose(c *LayerChoice) {
+	d := s.video()
+	if d == nil {
+		return
+	}
+	s.sink.worker.post(func(int64) {
+		d.choice = c
+		if f := s.sink.worker.fanOf(d.prog); f != nil {
+			f.choseAt = 0
+		}
+	})
+}
+
+// hasLayer tells whether the publisher negotiated a layer of that name.
+func (p *publisher) hasLayer(rid string) bool {
+	return slices.ContainsFunc(p.simulcast, func(t *inTrack) bool { return t.rid == rid })
 }

@@ -46,7 +46,9 @@ type worker struct {
 
 	sender *udpio.Sender
 	batch  *ring.Batch
-	seal   []byte // scratch for paths that are not batched
+	spare  *ring.Batch // for packets beside those in batch
+	moves  []move      // of chooseLayers
+	seal   []byte      // scratch for paths that are not batched
 	load   loadMeter
 
 	subscribers atomic.Int32 // for the choice of a loop; any goroutine
@@ -74,6 +76,7 @@ func idleWorker() *worker {
 		nacks:  make(chan nackRequest, 256),
 		sender: udpio.NewSender(udpio.SenderOptions{MaxSegments: ring.BatchSize}),
 		batch:  ring.NewBatch(),
+		spare:  ring.NewBatch(),
 		seal:   make([]byte, 0, 2048),
 	}
 }

@@ -43,15 +43,10 @@ func (p *PictureIDs) Switch() {
 // It returns false, without a change of state, if the descriptor is malformed;
 // the packet is then of no use to any decoder.
 func (p *PictureIDs) Rewrite(dst, payload []byte) (out []byte, ok bool) {
-	var d descriptor
-	switch p.codec {
-	case VP8:
-		d, ok = vp8Descriptor(payload)
-	case VP9:
-		d, ok = vp9Descriptor(payload)
-	default:
+	if p.codec != VP8 && p.codec != VP9 {
 		return payload, true
 	}
+	d, ok := describe(p.codec, payload)
 	if !ok {
 		return nil, false
 	}

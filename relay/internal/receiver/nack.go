@@ -115,6 +115,16 @@ func (r *Receiver) Nacks(now, rtt int64, dst []rtcp.NackPair) []rtcp.NackPair {
 	return dst
 }
 
+// Misses tells whether a number was skipped and may still come.
+func (r *Receiver) Misses(seq uint16) bool {
+	for i := range r.holes.n {
+		if uint16(r.holes.list[i].ext) == seq {
+			return true
+		}
+	}
+	return false
+}
+
 func (e *hole) due(now, wait int64, order uint64) bool {
 	switch {
 	case e.tries == 0:

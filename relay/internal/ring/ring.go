@@ -52,7 +52,8 @@ type slot struct {
 // Ring is safe for concurrent use.
 type Ring struct {
 	mu    sync.Mutex
-	slots []slot
+	size  uint64
+	slots []slot   // made with the first packet
 	bySeq []uint64 // sequence number modulo size -> arrival index
 	next  atomic.Uint64
 	key   uint64 // arrival index of the newest key frame's first packet
@@ -64,11 +65,15 @@ func New(size int) *Ring {
 	for n < size {
 		n *= 2
 	}
-	r := &Ring{slots: make([]slot, n), bySeq: make([]uint64, n), key: noIndex}
+	return &Ring{size: uint64(n), key: noIndex}
+}
+
+// make takes the memory of the slots, without that of their payloads.
+func (r *Ring) make() {
+	r.slots, r.bySeq = make([]slot, r.size), make([]uint64, r.size)
 	for i := range r.bySeq {
 		r.bySeq[i] = noIndex
 	}
-	return r
 }
 
 // Append stores a copy of the packet and returns false if the payload does not
@@ -78,6 +83,9 @@ func (r *Ring) Append(m Meta, payload []byte) bool {
 		return false
 	}
 	r.mu.Lock()
+	if r.slots == nil {
+		r.make()
+	}
 	i := r.next.Load()
 	s := &r.slots[i&r.mask()]
 	if s.buf == nil {
@@ -94,7 +102,7 @@ func (r *Ring) Append(m Meta, payload []byte) bool {
 	return true
 }
 
-func (r *Ring) mask() uint64 { return uint64(len(r.slots) - 1) }
+func (r *Ring) mask() uint64 { return r.size - 1 }
 
 // grow gives memory to the slab that holds slot i.
 func (r *Ring) grow(i int) {
@@ -113,7 +121,7 @@ func (r *Ring) Next() uint64 { return r.next.Load() }
 func (r *Ring) Keyframe() (uint64, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.key, r.key != noIndex && r.next.Load()-r.key <= uint64(len(r.slots))
+	return r.key, r.key != noIndex && r.next.Load()-r.key <= r.size
 }
 
 // Forget makes Keyframe answer no until the next one: what is held belongs to a
@@ -133,8 +141,8 @@ func (r *Ring) Read(from, limit uint64, b *Batch) (next uint64, missed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	head := min(r.next.Load(), limit)
-	if size := uint64(len(r.slots)); r.next.Load() > from+size {
-		from, missed = r.next.Load()-size, true
+	if r.next.Load() > from+r.size {
+		from, missed = r.next.Load()-r.size, true
 	}
 	for ; from < head && b.n < len(b.pkts); from++ {
 		s := &r.slots[from&r.mask()]
@@ -149,6 +157,9 @@ func (r *Ring) Get(seq uint64, b *Batch) bool {
 	b.Reset()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.slots == nil {
+		return false
+	}
 	i := r.bySeq[seq&r.mask()]
 	if i == noIndex {
 		return false

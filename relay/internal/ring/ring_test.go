@@ -27,7 +27,7 @@ func seqs(b *Batch) (list []uint64) {
 
 func TestSizeIsRoundedUp(t *testing.T) {
 	for _, c := range []struct{ ask, want int }{{0, 32}, {1, 32}, {32, 32}, {33, 64}, {256, 256}, {257, 512}} {
-		if got := len(New(c.ask).slots); got != c.want {
+		if got := int(New(c.ask).size); got != c.want {
 			t.Errorf("New(%d) has %d slots, want %d", c.ask, got, c.want)
 		}
 	}

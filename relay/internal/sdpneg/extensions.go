@@ -10,6 +10,10 @@ const (
 	TransportCCURI = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 	// MIDURI names the m-section of a publisher's packet (RFC 9143 section 15).
 	MIDURI = "urn:ietf:params:rtp-hdrext:sdes:mid"
+	// RIDURI and RepairedRIDURI name the simulcast layer of a publisher's packet
+	// and of its retransmission (RFC 8852).
+	RIDURI         = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
+	RepairedRIDURI = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"
 	// AbsSendTimeURI lets a viewer estimate its bandwidth for REMB.
 	AbsSendTimeURI = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 )
@@ -24,8 +28,8 @@ const (
 	Both
 )
 
-// keptExtensions is the table of what is confirmed to whom. Simulcast would
-// add rtp-stream-id and repaired-rtp-stream-id for publishers.
+// keptExtensions is the table of what is confirmed to whom. Simulcast adds
+// RIDURI and RepairedRIDURI for publishers.
 var keptExtensions = map[Role][]string{
 	Recv: {TransportCCURI, MIDURI},
 	Send: {AbsSendTimeURI},
@@ -57,5 +61,8 @@ func (ch *Choice) keep(r Role, m *Media) {
 		if id, ok := m.Extensions[uri]; ok && (uri != TransportCCURI || used) {
 			ch.Extensions[uri] = id
 		}
+	}
+	if ch.RIDs = nil; r != Send {
+		ch.layers(m)
 	}
 }

@@ -51,7 +51,7 @@ func parseMedia(desc *sdp.SessionDescription, d *sdp.MediaDescription) (Media, e
 	m.Direction = direction(d.Attributes, direction(desc.Attributes, SendRecv))
 	m.RTCPRsize = has(d.Attributes, "rtcp-rsize")
 	m.StreamID, m.TrackID = msid(d.Attributes)
-	m.RIDs = rids(d.Attributes)
+	m.simulcast = simulcast(d.Attributes, rids(d.Attributes))
 	m.Extensions = extensions(d.Attributes)
 	m.Codecs, m.OfferedCodecs = codecs(m.Kind, m.Formats, d.Attributes)
 	return m, nil
@@ -97,21 +97,6 @@ func msid(attrs []sdp.Attribute) (stream, track string) {
 		track = f[1]
 	}
 	return stream, track
-}
-
-// rids returns the restriction ids the peer sends (RFC 8851).
-func rids(attrs []sdp.Attribute) []string {
-	var ids []string
-	for _, a := range attrs {
-		if a.Key != "rid" {
-			continue
-		}
-		f := strings.Fields(a.Value)
-		if len(f) >= 2 && f[1] == "send" && isToken(f[0], 1, 255) && len(ids) < maxRIDs && !slices.Contains(ids, f[0]) {
-			ids = append(ids, f[0])
-		}
-	}
-	return ids
 }
 
 // extensions returns the header extensions with a one-byte id (RFC 8285

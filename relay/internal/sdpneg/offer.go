@@ -109,7 +109,8 @@ type Media struct {
 	Extensions        map[string]int // URI to one-byte id, 1..14
 	StreamID, TrackID string         // a=msid; empty if there is none or it is "-"
 	RTCPRsize         bool
-	RIDs              []string // a=rid, send direction
+
+	simulcast []rid // what the peer would send in several encodings
 }
 
 // av tells whether the section carries media the gateway may take.

@@ -95,7 +95,7 @@ func TestParseDetails(t *testing.T) {
 	if !reflect.DeepEqual(m.Extensions, map[string]int{"urn:b": 2}) {
 		t.Errorf("extensions %v", m.Extensions)
 	}
-	if m.StreamID != "stream" || m.TrackID != "track" || !reflect.DeepEqual(m.RIDs, []string{"h"}) {
+	if m.StreamID != "stream" || m.TrackID != "track" {
 		t.Errorf("%+v", m)
 	}
 	if len(o.Fingerprints) != 1 || !reflect.DeepEqual(o.Candidates, []string{"candidate:1 1 udp 1 192.0.2.1 5000 typ host"}) {

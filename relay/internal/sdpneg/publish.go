@@ -23,6 +23,8 @@ type Choice struct {
 	Reject   bool // answered with port 0
 
 	Extensions map[string]int // kept header extensions, ids as offered
+
+	RIDs []string // simulcast layers the peer sends, as it ordered them
 }
 
 // Flows tells whether media is carried for the section.

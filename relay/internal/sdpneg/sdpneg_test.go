@@ -111,11 +111,10 @@ func checkAnswer(t testing.TB, o *Offer, p AnswerParams, desc *sdp.SessionDescri
 				t.Errorf("section %d has no %s", i, key)
 			}
 		}
-		for _, key := range []string{"bundle-only", "rid", "simulcast"} {
-			if has(d.Attributes, key) {
-				t.Errorf("section %d has %s", i, key)
-			}
+		if has(d.Attributes, "bundle-only") {
+			t.Errorf("section %d has bundle-only", i)
 		}
+		checkLayers(t, i, ch, p.roleOf(ch), d)
 		if has(d.Attributes, "rtcp-rsize") != m.RTCPRsize {
 			t.Errorf("section %d: rtcp-rsize must follow the offer", i)
 		}
@@ -162,3 +161,23 @@ const (
 	video     = "m=video 9 UDP/TLS/RTP/SAVPF 96 97\nc=IN IP4 0.0.0.0\na=mid:1\na=sendonly\na=rtcp-mux\na=rtpmap:96 VP8/90000\na=rtpmap:97 rtx/90000\na=fmtp:97 apt=96\n"
 	both      = head + transport + "a=group:BUNDLE 0 1\n" + audio + video
 )
+
+// checkLayers holds the simulcast of an answer against what was chosen: RIDs are
+// received or not there, and never go to a viewer.
+func checkLayers(t testing.TB, i int, ch Choice, role Role, d *sdp.MediaDescription) {
+	t.Helper()
+	var ids []string
+	for _, a := range d.Attributes {
+		if id, ok := strings.CutSuffix(a.Value, " recv"); a.Key == "rid" && ok {
+			ids = append(ids, id)
+		} else if a.Key == "rid" {
+			t.Errorf("section %d: a=rid:%s", i, a.Value)
+		}
+	}
+	line, found := value(d.Attributes, "simulcast")
+	_, ext := ch.Extensions[RIDURI]
+	if found != (len(ids) > 0) || ext != found || found && line != "recv "+strings.Join(ids, ";") ||
+		!slices.Equal(ids, ch.RIDs) || len(ids) > MaxLayers || found && role == Send {
+		t.Errorf("section %d answers rids %q and simulcast %q to role %v, chosen were %q", i, ids, line, role, ch.RIDs)
+	}
+}

@@ -58,6 +58,7 @@ func (w *section) media() {
 	for _, c := range w.ch.Codecs {
 		w.codec(c)
 	}
+	w.simulcast()
 }
 
 func (w *section) direction() Direction {

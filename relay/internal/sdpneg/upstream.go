@@ -95,6 +95,7 @@ func Pulled(o *Offer) ([]Choice, error) {
 		}
 		choices[i] = Choice{Media: i, Codecs: m.Codecs[:1:1]}
 		choices[i].keep(Recv, m)
+		choices[i].noLayers()
 		served[m.Kind] = true
 	}
 	if !served[codec.Audio] && !served[codec.Video] {
