@@ -86,23 +86,25 @@ func (g *program) ladder(now int64) (l ladder) {
 
 // sort orders rungs that are in the order of their lanes.
 func (l *ladder) sort() {
-	list, known := l.rungs[:l.n], l.rungs[:0:0]
-	for _, r := range list {
-		if r.width > 0 {
-			known = append(known, r)
+	list := l.rungs[:l.n]
+	rising, unknown := 0, false
+	known := -1 // the one before
+	for i := range list {
+		if list[i].width == 0 {
+			unknown = true
+			continue
 		}
+		if known >= 0 {
+			rising += lower(list[i], list[known])
+		}
+		known = i
 	}
-	if len(known) == len(list) {
-		slices.Reverse(list) // of equals the first is the highest
-		slices.SortStableFunc(list, lower)
+	if unknown && rising > 0 {
 		return
 	}
-	rising := 0
-	for i := 1; i < len(known); i++ {
-		rising += lower(known[i], known[i-1])
-	}
-	if rising <= 0 {
-		slices.Reverse(list)
+	slices.Reverse(list) // of equals the first is the highest
+	if !unknown {
+		slices.SortStableFunc(list, lower)
 	}
 }
 
