@@ -34,8 +34,9 @@ func FuzzSessionJSON(f *testing.F) {
 			switch v := v.(type) {
 			case *layerChoice:
 				_ = v.exists([]relay.Layer{{Media: 0}, {Media: 1}})
+				_ = v.choice()
 			case *muteJSON:
-				_ = v.namesLayer() || v.Sub.namesLayer()
+				_ = v.RID != nil || v.Sub != nil
 			}
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -138,9 +139,11 @@ func consoleStreamOf(s relay.StreamStats) consoleStream {
 	c := consoleStream{Name: s.Name, Since: s.Since, Viewers: s.Subscribers}
 	p := consolePublisher{Codecs: []string{}}
 	for _, t := range s.Tracks {
-		p.Codecs = append(p.Codecs, t.Codec)
 		p.Bitrate += t.Bitrate
-		if t.Kind == "video" {
+		if t.RID == "" || !slices.Contains(p.Codecs, t.Codec) { // layers have one codec
+			p.Codecs = append(p.Codecs, t.Codec)
+		}
+		if t.Kind == "video" && t.Width >= c.Width {
 			c.Width, c.Height = t.Width, t.Height
 		}
 	}

@@ -146,7 +146,7 @@ func TestRouting(t *testing.T) {
 		{"POST", "/whep/app/x/y", Handler{Streams: []string{"app/*", "lobby"}}, 404, "", "play"},
 		{"GET", "/whep/other", Handler{Streams: []string{"app/*", "lobby"}}, 404, "", "play"},
 		{"POST", "/sub/app/x?MuteAudio=perhaps", Handler{}, 400, "", "play"},
-		{"POST", "/sub/app/x?RID=h", Handler{}, 400, "", "play"},
+		{"POST", "/sub/app/x?RID=h", Handler{}, 409, "app/x", "play"},
 		{"POST", "/whep/app/x?RID=h", Handler{}, 409, "app/x", "play"},
 		{"POST", "/session/abc", Handler{}, 405, "", "session"},
 		{"DELETE", "/session/abc", Handler{}, 404, "", "session"},

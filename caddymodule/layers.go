@@ -20,9 +20,11 @@ var layerRoute = &route{
 	methods: map[string]func(*exchange) error{http.MethodPost: (*exchange).selectLayer},
 }
 
-// layerJSON is one entry of the layers event. A track that comes as it was
-// published has one layer, the spatial layer 0.
+// layerJSON is one entry of the layers event. The lowest layer is the spatial
+// layer 0; a track that comes in one encoding has no other, and no rid. Without a
+// bitrate the layer is not sent now.
 type layerJSON struct {
+	RID            string  `json:"rid,omitempty"`
 	SpatialLayerID int     `json:"spatialLayerId"`
 	Bitrate        float64 `json:"bitrate,omitempty"`
 	Width          int     `json:"width,omitempty"`
@@ -34,7 +36,7 @@ func layersJSON(list []relay.Layer) map[string][]layerJSON {
 	out := make(map[string][]layerJSON)
 	for _, l := range list {
 		key := strconv.Itoa(l.Media)
-		out[key] = append(out[key], layerJSON{len(out[key]), l.Bitrate, l.Width, l.Height})
+		out[key] = append(out[key], layerJSON{l.RID, l.Index, l.Bitrate, l.Width, l.Height})
 	}
 	return out
 }
@@ -52,8 +54,7 @@ type layerChoice struct {
 	MaxHeight       *int    `json:"maxHeight"`
 }
 
-// selectLayer answers the layer extension of WHEP. With one layer to each track
-// every choice of what exists is in force already.
+// selectLayer answers the layer extension of WHEP.
 func (x *exchange) selectLayer() error {
 	s, err := x.player()
 	if err != nil {
@@ -66,17 +67,35 @@ func (x *exchange) selectLayer() error {
 	if !c.exists(s.Layers()) {
 		return errNoLayer
 	}
+	if err := s.SelectLayer(c.choice()); err != nil {
+		return err
+	}
 	x.empty()
 	return nil
 }
 
-// exists reports whether there is such a layer. Without a media id the first
-// video section is meant.
+// exists reports whether there is such a media section, and that no temporal
+// layer is named: they are not told apart. Without a media id the video is meant.
 func (c *layerChoice) exists(layers []relay.Layer) bool {
 	if c.MediaID != nil {
 		layers = slices.DeleteFunc(layers, func(l relay.Layer) bool { return strconv.Itoa(l.Media) != *c.MediaID })
 	}
-	named := func(s *string) bool { return s != nil && *s != "" }
-	above := func(n *int) bool { return n != nil && *n != 0 }
-	return len(layers) > 0 && !named(c.RID) && !named(c.EncodingID) && !above(c.SpatialLayerID) && !above(c.TemporalLayerID)
+	return len(layers) > 0 && (c.TemporalLayerID == nil || *c.TemporalLayerID == 0)
+}
+
+// choice is what the relay is asked for.
+func (c *layerChoice) choice() (out relay.LayerChoice) {
+	for _, rid := range []*string{c.EncodingID, c.RID} {
+		if rid != nil && *rid != "" {
+			out.RID = *rid
+		}
+	}
+	out.Spatial, out.MaxSpatial = c.SpatialLayerID, c.MaxSpatial
+	if c.MaxWidth != nil {
+		out.MaxWidth = *c.MaxWidth
+	}
+	if c.MaxHeight != nil {
+		out.MaxHeight = *c.MaxHeight
+	}
+	return out
 }

@@ -67,7 +67,7 @@ var problems = []struct {
 	{errJSONType, problem{"media-type", "Unsupported media type", http.StatusUnsupportedMediaType, 0, 0, "Content-Type Illegal"}},
 	{errJSON, problem{"malformed-json", "Malformed JSON", http.StatusBadRequest, 0, 0, "Unknown Request"}},
 	{errQuery, problem{"query", "Invalid query parameter", http.StatusBadRequest, 0, 0, "Unknown Request"}},
-	{errInvalidRID, problem{"layer", "No such layer", http.StatusBadRequest, 0, 0, "Invalid RID"}},
+	{relay.ErrNoLayer, problem{"layer", "No such layer", http.StatusNotFound, 0, http.StatusBadRequest, "Invalid RID"}},
 	{errNoLayer, problem{"layer", "No such layer", http.StatusNotFound, 0, 0, "Not Found"}},
 	{errEventsBody, problem{"malformed-json", "Malformed JSON", http.StatusBadRequest, 0, 0, "Unknown Request"}},
 	{relay.ErrEventName, problem{"event", "No such event", http.StatusBadRequest, 0, 0, "Unknown Request"}},

@@ -37,7 +37,8 @@ type streamJSON struct {
 type trackJSON struct {
 	Kind          string  `json:"kind"`
 	Codec         string  `json:"codec"`
-	Bitrate       float64 `json:"bitrate"` // bits/s
+	RID           string  `json:"rid,omitempty"` // of a simulcast layer
+	Bitrate       float64 `json:"bitrate"`       // bits/s
 	Width         int     `json:"width,omitempty"`
 	Height        int     `json:"height,omitempty"`
 	PacketsLost   uint64  `json:"packets_lost"`
@@ -115,7 +116,7 @@ func streamsOf(list []relay.StreamStats) []streamJSON {
 		}
 		for _, t := range s.Tracks {
 			j.Tracks = append(j.Tracks, trackJSON{
-				Kind: t.Kind, Codec: t.Codec, Bitrate: t.Bitrate, Width: t.Width, Height: t.Height,
+				Kind: t.Kind, Codec: t.Codec, RID: t.RID, Bitrate: t.Bitrate, Width: t.Width, Height: t.Height,
 				PacketsLost: t.PacketsLost, Jitter: t.Jitter,
 				KeyframeEvery: t.KeyframeEvery.Seconds(), Takeovers: t.Takeovers,
 			})

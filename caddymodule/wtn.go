@@ -9,8 +9,7 @@ import (
 )
 
 var (
-	errInvalidRID = errors.New("there is no such layer: leave RID out to get the one there is")
-	errQuery      = errors.New("parameters that mute are true or false")
+	errQuery = errors.New("parameters that mute are true or false")
 )
 
 // muteJSON is what a WTN client posts to its resource. Absent fields leave
@@ -22,15 +21,20 @@ type muteJSON struct {
 	Pub, Sub  *muteJSON // of a resource that publishes and plays
 }
 
-// apply does it to a session. RID is the layer to play; no track has more than
-// one.
-func (m *muteJSON) apply(s *relay.Session) {
-	if m != nil {
-		s.Mute(relay.Mute{Audio: m.MuteAudio, Video: m.MuteVideo})
+// apply does it to a session. RID is the layer to play; an empty one leaves the
+// choice to the gateway. Nothing changes if there is no such layer.
+func (m *muteJSON) apply(s *relay.Session) error {
+	if m == nil {
+		return nil
 	}
+	if m.RID != nil && (*m.RID != "" || s.Role() == relay.RoleSubscribe) {
+		if err := s.SelectLayer(relay.LayerChoice{RID: *m.RID}); err != nil {
+			return err
+		}
+	}
+	s.Mute(relay.Mute{Audio: m.MuteAudio, Video: m.MuteVideo})
+	return nil
 }
-
-func (m *muteJSON) namesLayer() bool { return m != nil && m.RID != nil && *m.RID != "" }
 
 // configure mutes, unmutes and chooses the layer of a WTN session.
 func (x *exchange) configure() error {
@@ -46,14 +50,13 @@ func (x *exchange) configure() error {
 	if err := x.readJSON(c); err != nil {
 		return err
 	}
-	if c.namesLayer() || c.Sub.namesLayer() {
-		return errInvalidRID
+	if twin := s.Twin(); twin == nil {
+		err = c.apply(s)
+	} else if err = c.Sub.apply(twin); err == nil {
+		err = c.Pub.apply(s)
 	}
-	if twin := s.Twin(); twin != nil {
-		c.Pub.apply(s)
-		c.Sub.apply(twin)
-	} else {
-		c.apply(s)
+	if err != nil {
+		return err
 	}
 	x.empty()
 	return nil
@@ -69,9 +72,7 @@ func wtnQuery(r *relay.OfferRequest, q url.Values, side string) (err error) {
 	if r.MuteVideo, err = queryBool(q, side+"MuteVideo"); err != nil {
 		return err
 	}
-	if q.Get("RID") != "" {
-		return errInvalidRID
-	}
+	r.RID = q.Get("RID") // of what is played
 	return nil
 }
 

@@ -111,13 +111,6 @@ func (s *subscriber) video() *downTrack {
 // Streams without simulcast have one layer, without a RID and with the index 0.
 // Errors: ErrNoLayer.
 func (s *Session) SelectLayer(c LayerChoice) error {
-	layers := s.Layers()
-	exists := func(l Layer) bool {
-		return (c.RID == "" || c.RID == l.RID) && (c.Spatial == nil || *c.Spatial == l.Index)
-	}
-	if !slices.ContainsFunc(layers, exists) {
-		return ErrNoLayer
-	}
 	var sub *subscriber
 	switch o := s.owner.(type) {
 	case *subscriber:
@@ -129,9 +122,15 @@ func (s *Session) SelectLayer(c LayerChoice) error {
 	}
 	if c == (LayerChoice{}) {
 		sub.choose(nil)
-	} else {
-		sub.choose(&c)
+		return nil
 	}
+	exists := func(l Layer) bool {
+		return (c.RID == "" || c.RID == l.RID) && (c.Spatial == nil || *c.Spatial == l.Index)
+	}
+	if !slices.ContainsFunc(s.Layers(), exists) {
+		return ErrNoLayer
+	}
+	sub.choose(&c)
 	return nil
 }
 
