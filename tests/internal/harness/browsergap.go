@@ -55,6 +55,7 @@ window.__start = async (url, codec) => {
 	const res = await fetch(url, {method: 'POST', headers: {'Content-Type': 'application/sdp'}, body: pc.localDescription.sdp});
 	const body = await res.text();
 	if (res.status !== 201) throw new Error('status ' + res.status + ': ' + body);
+	window.__links = res.headers.get('Link') ?? '';
 	await pc.setRemoteDescription({type: 'answer', sdp: body});
 	return true;
 };`
