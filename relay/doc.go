@@ -16,6 +16,18 @@
 // where numbers change, and each has one duty: outTrack hides changes of the
 // source, downTrack hides what one subscriber was not sent.
 //
+// Simulcast video (several encodings of one picture, told apart by RID) is several
+// tracks of the program, each in a lane of its own (lane.go), with numbers, ring
+// and key frame requests of its own. A down track follows one lane. It goes over to
+// another at a key frame there, and gets the old one until then (layers.go); what
+// the subscriber sees stays one stream: its numbers go on, its timestamps are
+// moved by what the two lanes' clocks differ by, its picture ids continue. So
+// downTrack hides changes of the layer, too. Which layer a viewer gets is looked
+// at ten times a second: the one it chose, or the highest that its path carries
+// (afford.go), of those that flow. High and low are measured (ladder.go). When
+// publishers with different layers follow each other nobody is dropped: a choice
+// that cannot be met counts as none until it can.
+//
 // A second publisher of a stream is its candidate. It takes over at its first
 // key frame; until then the first one is forwarded, and is asked for nothing.
 //
@@ -23,6 +35,7 @@
 //
 //	internal/udpio, leg    a read takes what has arrived, finds the leg of each
 //	                       datagram, authenticates and decrypts it
+//	inbound.go             which layer it is of, where there are several
 //	publisher.go           parses the header, follows the numbers, writes down
 //	                       what is missing (NACK), undoes RTX
 //	program.go             lets it in if its source has the track, or may take it
@@ -107,7 +120,8 @@
 // negotiate.go: from offer to answer, limits. stream.go: publishers and
 // subscribers of a name, who is wanted. session.go: identity and end.
 // subscriber.go: feedback of viewers. restart.go: ICE restarts and trickle.
-// hold.go: subscribers before any publisher. mute.go, watch.go, events.go: what
-// sessions may change and hear. hop.go: media through a relay in this process.
+// lane.go, inbound.go, layers.go, ladder.go, afford.go: simulcast. hold.go:
+// subscribers before any publisher. mute.go, watch.go, events.go: what sessions
+// may change and hear. hop.go: media through a relay in this process.
 // candidates.go: addresses. snapshot.go, stats.go, meter.go, load.go: numbers.
 package relay

@@ -12,6 +12,7 @@ import (
 )
 
 // castScript publishes the fake camera in three encodings, the lowest first.
+// Without a mode Chromium makes spatial layers of one encoding of VP9's.
 const castScript = `(async (url, codec) => {
 	const media = await navigator.mediaDevices.getUserMedia({video: {width: 1280, height: 720, frameRate: 30}});
 	const pc = new RTCPeerConnection();
@@ -19,7 +20,7 @@ const castScript = `(async (url, codec) => {
 		{rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000},
 		{rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000},
 		{rid: 'f', maxBitrate: 1_500_000},
-	]});
+	].map((e) => codec === 'VP9' ? {...e, scalabilityMode: 'L1T1'} : e)});
 	const all = RTCRtpSender.getCapabilities('video').codecs;
 	const mine = all.filter((c) => c.mimeType === 'video/' + codec);
 	tr.setCodecPreferences([...mine, ...all.filter((c) => c.mimeType === 'video/rtx')]);
@@ -32,6 +33,7 @@ const castScript = `(async (url, codec) => {
 	const res = await fetch(url, {method: 'POST', headers: {'Content-Type': 'application/sdp'}, body: pc.localDescription.sdp});
 	const sdp = await res.text();
 	if (res.status !== 201) throw new Error('status ' + res.status + ': ' + sdp);
+	window.__location = res.headers.get('Location');
 	await pc.setRemoteDescription({type: 'answer', sdp});
 	return pc.localDescription.sdp.includes('a=simulcast:send') && sdp.includes('a=simulcast:recv q;h;f');
 })(%q, %q)`
@@ -115,7 +117,9 @@ func TestBrowserSimulcast(t *testing.T) {
 			if r.PacketsLost > 0 || r.Peers != 1 {
 				t.Errorf("%+v", r)
 			}
-			a.Eval(`window.__pcs.forEach((pc) => pc.close())`, nil)
+			if a.Eval(`fetch(window.__location, {method: 'DELETE'}).then((r) => r.status)`, &status); status != http.StatusOK {
+				t.Errorf("DELETE: status %d", status)
+			}
 		})
 	}
 }
