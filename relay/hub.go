@@ -60,6 +60,7 @@ type hubStats struct {
 	packetsIn, bytesIn atomic.Uint64 // of ended publishers
 	plisIn, plisOut    atomic.Uint64
 	joinsRefused       atomic.Uint64
+	takeovers          takeovers
 	mu                 sync.Mutex
 	ended              map[string]uint64
 }

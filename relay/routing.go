@@ -131,13 +131,3 @@ type Slate struct {
 	// Max is how long it is shown before the viewers are ended. Default 10m.
 	Max time.Duration
 }
-
-// SlateClip is a still picture or a short loop.
-type SlateClip struct{}
-
-func (s *Slate) max() time.Duration {
-	if s.Max == 0 {
-		return 10 * time.Minute
-	}
-	return s.Max
-}
