@@ -120,6 +120,11 @@ func (h *Hub) Apply(c Config) error {
 	defer h.mu.Unlock()
 	for _, st := range h.streams {
 		st.prog.cache.Store(c.GOPCache)
+		st.routing.renew(c.Routes)
+		if st.isPushed() && st.published() > 0 {
+			h.startPush(st)
+		}
+		st.wakeDocks()
 	}
 	return nil
 }

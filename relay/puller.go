@@ -48,7 +48,7 @@ func (p *puller) look(now int64) view {
 	defer h.mu.Unlock()
 	routing := p.st.routing
 	v := view{
-		routing: &routing, viewers: len(p.st.subs) + p.waiting, holder: p.st.publisher,
+		routing: &routing.Routing, viewers: len(p.st.subs) + p.waiting, holder: p.st.publisher,
 		need: now < p.needUntil, answer: p.waiting > 0,
 	}
 	for _, q := range p.st.all() {

@@ -7,7 +7,7 @@ import (
 	"github.com/talwtn/caddy-wtn/relay/internal/codec"
 	"github.com/talwtn/caddy-wtn/relay/internal/leg"
 	"github.com/talwtn/caddy-wtn/relay/internal/rtpx"
-	"github.com/talwtn/caddy-wtn/relay/internal/slate"
+	"github.com/talwtn/caddy-wtn/relay/internal/tmpslate"
 )
 
 const (

@@ -20,7 +20,7 @@ type stream struct {
 	prog      *program
 	publisher *publisher   // has the program, or is the first to get it; nil: subscribers are held
 	others    []*publisher // all others, connected or connecting, in order of arrival
-	routing   Routing      // of the newest requests
+	routing   route        // of the newest requests
 	chooser   *choice.Chooser
 	puller    *puller // nil: not pulled
 	pusher    *pusher // nil: not pushed
