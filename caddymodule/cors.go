@@ -9,7 +9,9 @@ import "net/http"
 const (
 	corsExpose  = "Location, Link, ETag, Accept-Post, Accept-Patch, Retry-After, WWW-Authenticate, Content-Type"
 	corsMethods = "OPTIONS, GET, HEAD, POST, PATCH, DELETE"
-	corsHeaders = "Authorization, Content-Type, If-Match, If-None-Match, ETag, Accept, " + priorityHeader
+	// The wildcard lets players send headers of their own; it does not stand for
+	// Authorization (Fetch standard).
+	corsHeaders = "Authorization, Content-Type, If-Match, If-None-Match, ETag, Accept, " + priorityHeader + ", *"
 	corsMaxAge  = "86400"
 )
 

@@ -168,6 +168,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.routed = h.routing()
+	app.(*App).route(h.routed)
 	h.iceServers, h.iceNamed = iceServerLinks, hasICEServers
 	h.logger = ctx.Logger()
 	h.clients = newClientLimits(h.RateLimit)

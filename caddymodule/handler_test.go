@@ -356,7 +356,7 @@ func TestCORS(t *testing.T) {
 	for name, want := range map[string]string{
 		"Access-Control-Allow-Origin":  "*",
 		"Access-Control-Allow-Methods": "OPTIONS, GET, HEAD, POST, PATCH, DELETE",
-		"Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match, If-None-Match, ETag, Accept, X-WTN-Priority",
+		"Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match, If-None-Match, ETag, Accept, X-WTN-Priority, *",
 		"Accept-Post":                  "application/sdp",
 		"Accept-Patch":                 "",
 		"Allow":                        "GET, HEAD, OPTIONS, POST",

@@ -22,7 +22,7 @@ var errPriority = fmt.Errorf("the priority of a publisher is a whole number from
 // for all its requests; the relay keeps that of the newest request of a stream.
 // What a new option asks of streams is added here.
 func (h *Handler) routing() *relay.Routing {
-	r := &relay.Routing{Publishers: relay.PublishPolicy(h.Publishers)}
+	r := &relay.Routing{Key: "handler " + h.quota.key, Publishers: relay.PublishPolicy(h.Publishers)}
 	h.Routes.into(r)
 	return r
 }

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -121,6 +122,20 @@ func (a *App) closeUpstreams() {
 			u.client.CloseIdleConnections()
 		}
 	}
+}
+
+// route adds what the streams of a handler do to the configuration of the hub,
+// so that a reload changes those that live. Handlers that cannot be told apart
+// (see HandlerLimits.Name) and say different things only say them to new requests.
+func (a *App) route(r *relay.Routing) {
+	if a.gen.config.Routes == nil {
+		a.gen.config.Routes = make(map[string]*relay.Routing)
+	}
+	key := r.Key
+	if before, given := a.gen.config.Routes[key]; given && !reflect.DeepEqual(before, r) {
+		r = nil
+	}
+	a.gen.config.Routes[key] = r
 }
 
 // knownUpstreams refuses names that are not configured.

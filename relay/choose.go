@@ -26,12 +26,13 @@ const (
 	CauseFailback = Cause(choice.CauseFailback)     // a better one is well again
 	CauseOperator = Cause(choice.CauseOperator)     // somebody asked for it
 	CauseSlate    = Cause("slate")                  // there is no other
+	CauseReturn   = Cause("return")                 // one is back, the slate goes
 )
 
 // dead tells that the source before delivers nothing worth waiting with.
 func (c Cause) dead() bool {
 	switch c {
-	case CauseEnded, CausePath, CauseMedia, CauseBehind, CauseAudio:
+	case CauseEnded, CausePath, CauseMedia, CauseBehind, CauseAudio, CauseReturn:
 		return true
 	}
 	return false
@@ -53,8 +54,11 @@ func (h *Hub) direct() {
 		now := leg.Now()
 		h.mu.Lock()
 		for _, st := range h.streams {
-			if len(st.others) > 0 || st.puller != nil {
+			if len(st.others) > 0 || st.puller != nil || st.slate != nil {
 				st.choose(now)
+			}
+			if h.cover(st, now) {
+				h.task(func() { h.giveUp(st) })
 			}
 		}
 		h.mu.Unlock()
@@ -65,7 +69,7 @@ func (h *Hub) direct() {
 // send. The hub's lock is held.
 func (st *stream) choose(now int64) {
 	if p := st.successor(); p != nil {
-		st.prog.want(p.src, CauseReplace)
+		st.goTo(p, CauseReplace, now)
 		return
 	}
 	list := slices.DeleteFunc(st.all(), func(p *publisher) bool { return !p.connected() })
@@ -73,7 +77,7 @@ func (st *stream) choose(now int64) {
 		return
 	}
 	if len(st.others) == 0 && st.puller == nil {
-		st.prog.want(list[0].src, CauseEnded)
+		st.goTo(list[0], CauseEnded, now)
 		return
 	}
 	if st.chooser == nil {
@@ -89,11 +93,23 @@ func (st *stream) choose(now int64) {
 	for _, p := range list {
 		switch {
 		case p.number == d.Want:
-			st.prog.want(p.src, Cause(d.Cause))
+			st.goTo(p, Cause(d.Cause), now)
 		case p.connected():
 			st.prog.await(p.src)
 		}
 	}
+}
+
+// goTo makes p the wanted source. A slate stays until p delivers.
+func (st *stream) goTo(p *publisher, cause Cause, now int64) {
+	if st.slate != nil {
+		st.prog.await(p.src)
+		if !p.flowing(now) {
+			return
+		}
+		cause = CauseReturn
+	}
+	st.prog.want(p.src, cause)
 }
 
 // successor is the newest publisher that replaces others and has connected, as

@@ -51,6 +51,10 @@ type Config struct {
 	// the names that routes use.
 	Upstreams map[string]UpstreamConfig
 
+	// Routes are the routings of requests to come, by their keys. Streams that
+	// follow a routing go on with the one of the same key.
+	Routes map[string]*Routing
+
 	// MaxBusy is the share of time (0..1] the sending loops may be busy
 	// before new subscribers are refused. Default 0.85.
 	MaxBusy float64

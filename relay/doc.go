@@ -4,9 +4,11 @@
 //
 // # The model
 //
-//	publisher A ─ source ┐             ┌ sink ─ subscriber
-//	                     ├ ▶ program ▶ ┼ sink ─ subscriber
-//	publisher B ─ source ┘             └ sink ─ subscriber
+//	publisher           ─ source ┐             ┌ sink ─ subscriber
+//	backup publisher    ─ source ┤             ├ sink ─ subscriber
+//	pull of upstream a  ─ source ┼ ▶ program ▶ ┼ sink ─ push to upstream a
+//	pull of upstream b  ─ source ┤             └ sink ─ push to upstream b
+//	slate               ─ source ┘
 //
 // A stream is a name. Behind it stands a program: one audio and one video track
 // in one timeline that never breaks. Sources come and go behind the program and
@@ -28,8 +30,20 @@
 // publishers with different layers follow each other nobody is dropped: a choice
 // that cannot be met counts as none until it can.
 //
-// A second publisher of a stream is its candidate. It takes over at its first
-// key frame; until then the first one is forwarded, and is asked for nothing.
+// A pull is a session of ours at an upstream (a vendor, another gateway) that
+// sends us the stream: a publisher in all but who made the connection. A push is
+// one that receives it: a subscriber likewise. Both use the same legs and the
+// same way of a packet.
+//
+// A second publisher of a stream replaces the first, is refused, or waits as its
+// backup ([PublishPolicy]). Which source has the program is chosen in choose.go,
+// by internal/choice from the pulse of each (internal/liveness): sources of the
+// same media are compared with each other, others are judged by their own
+// rhythm, and silence alone is never death. The program goes over at a key frame
+// of the new source, and the old one is forwarded until then. If the old one is
+// dead there is nothing to wait with: a source in wait keeps what it sent since
+// its last key frame (standby.go), and viewers get that at once. When all sources
+// are gone there is the slate.
 //
 // # The way of a packet
 //
@@ -75,7 +89,14 @@
 //	leg: DTLS of a session          HandleReady, HandleEnd   leg.Transport.Close
 //	publisher.run, one each         NACK, reports, PLI       publisher.closed
 //	worker.run, one per core        sends, resends, reports  Hub.Close
-//	Hub.patrol                      timeouts                 Hub.Close (task)
+//	Hub.patrol                      timeouts, checks of      Hub.Close (task)
+//	                                upstreams
+//	Hub.direct                      chooses sources          Hub.Close (task)
+//	docks.run, one for each stream  opens and ends sessions  Hub.Close (task)
+//	  that is pulled, or pushed     at upstreams
+//	docks.dial, one for each        waits for the answer     Hub.Close (task)
+//	  session there                 and for the end
+//	slateSource.run                 plays                    Hub.Close (task)
 //	Hub.task                        ends sessions, takes     Hub.Close (task)
 //	                                notice of takeovers
 //
@@ -88,9 +109,9 @@
 //
 // In this order, each for a short time:
 //
-//	Hub.mu ▶ Session.endMu ▶ publisher.mu ▶ program.mu ▶ Ring.mu, outTrack.refMu
+//	Hub.mu ▶ docks.mu ▶ Session.endMu ▶ publisher.mu ▶ program.mu ▶ Ring.mu, outTrack.refMu
 //
-// worker.mu and Hub.taskMu are leaves: taken under any of these, and nothing is
+// worker.mu, Hub.taskMu and upstream.mu are leaves: taken under any of these, and nothing is
 // taken under them. No Observer, no Close of a leg and no End runs under a lock.
 // Requests for key frames leave from any goroutine and take publisher.mu; so
 // nobody asks for one while holding program.mu.
@@ -102,7 +123,12 @@
 //	publisher's network      goes on      last picture, then   may come back
 //	lost, DTLS closed                     it goes on           within grace
 //	another one publishes    goes on      next key frame is    the old one ends
-//	                                      of the new source    (takeover)
+//	                                      of the new source    (takeover), or waits
+//	                                                           (backup)
+//	upstream dies            goes on      next picture is of   notices nothing
+//	                                      another upstream
+//	all sources die          goes on      slate, or the last   may come back
+//	                         for a while  picture
 //	source changes codec     goes on      go on, or end where  goes on
 //	                                      they cannot decode
 //	sender starts anew       goes on      next key frame       goes on
@@ -118,7 +144,11 @@
 // # Where to find the rest
 //
 // negotiate.go: from offer to answer, limits. stream.go: publishers and
-// subscribers of a name, who is wanted. session.go: identity and end.
+// subscribers of a name. rivals.go: several publishers. choose.go: who is wanted.
+// session.go: identity and end. upstream.go, upstreams.go: what an upstream is
+// and what is known of it; dock.go: a stream's place there, pull.go, push.go:
+// which of them it needs. routing.go: what a stream does beside its sessions.
+// slate.go, quality.go, control.go: what the names say.
 // subscriber.go: feedback of viewers. restart.go: ICE restarts and trickle.
 // lane.go, inbound.go, layers.go, ladder.go, afford.go: simulcast. hold.go:
 // subscribers before any publisher. mute.go, watch.go, events.go: what sessions

@@ -60,6 +60,7 @@ type hubStats struct {
 	packetsIn, bytesIn atomic.Uint64 // of ended publishers
 	plisIn, plisOut    atomic.Uint64
 	joinsRefused       atomic.Uint64
+	takeovers          takeovers
 	mu                 sync.Mutex
 	ended              map[string]uint64
 }
@@ -119,6 +120,11 @@ func (h *Hub) Apply(c Config) error {
 	defer h.mu.Unlock()
 	for _, st := range h.streams {
 		st.prog.cache.Store(c.GOPCache)
+		st.routing.renew(c.Routes)
+		if st.isPushed() && st.published() > 0 {
+			h.startPush(st)
+		}
+		st.wakeDocks()
 	}
 	return nil
 }

@@ -10,8 +10,6 @@ import (
 	"github.com/talwtn/caddy-wtn/relay/internal/rtpx"
 )
 
-func packetOf(ts uint32) *rtpx.Packet { return &rtpx.Packet{TS: ts} }
-
 // numbers are the sequence numbers relative to the first.
 func numbers(list []shown) (out []uint64) {
 	for _, p := range list {

@@ -46,6 +46,7 @@ func (h *Hub) register(st *stream, p *publisher) error {
 	if !st.prog.register(p.src) {
 		return &OfferError{Detail: "this stream has changed its codecs too often: end it and publish anew"}
 	}
+	st.keepUntil = 0
 	h.arrivals++
 	p.number = h.arrivals
 	h.streams[st.name] = st

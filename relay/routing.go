@@ -40,6 +40,11 @@ const (
 // changes once a request carries it; the newest request's holds for the stream.
 // The zero value is a stream that is published and played here.
 type Routing struct {
+	// Key names the routing in [Config.Routes]: a configuration that has another
+	// one under the same key changes the streams that follow this one. Empty:
+	// streams keep it until a request brings another.
+	Key string
+
 	Publishers PublishPolicy
 
 	// Pull names the upstreams a stream is pulled from when nobody publishes it
@@ -69,21 +74,45 @@ func (r *Routing) policy() PublishPolicy {
 	return r.Publishers
 }
 
+// route is what a stream follows: what the newest requests of either side said.
+// Streams are often published under one site and played under another.
+type route struct {
+	Routing
+	published, played string // keys of the routings that it is made of
+}
+
 // publishedWith takes what a publisher's request says about its stream.
-func (r *Routing) publishedWith(q *Routing) {
+func (r *route) publishedWith(q *Routing) {
 	if q == nil {
 		q = new(Routing)
 	}
+	r.published = q.Key
 	r.Publishers, r.Push, r.PushMode = q.Publishers, q.Push, q.PushMode
 	r.shared(q)
 }
 
 // playedWith takes what a viewer's request says about its stream.
-func (r *Routing) playedWith(q *Routing) { r.shared(q) }
+func (r *route) playedWith(q *Routing) {
+	r.played = q.Key
+	r.shared(q)
+}
 
-// shared takes what either side may say: streams are often published under one
-// site and played under another.
-func (r *Routing) shared(q *Routing) {
+// renew takes what a new configuration says under the same keys.
+func (r *route) renew(routes map[string]*Routing) {
+	if q := routes[r.played]; q != nil && r.played != "" {
+		r.Pull, r.Failover, r.Slate = nil, Failover{}, nil
+		r.playedWith(q)
+	}
+	if q := routes[r.published]; q != nil && r.published != "" {
+		if r.played == "" || r.played == r.published {
+			r.Pull, r.Failover, r.Slate = nil, Failover{}, nil
+		}
+		r.publishedWith(q)
+	}
+}
+
+// shared takes what either side may say.
+func (r *route) shared(q *Routing) {
 	if len(q.Pull) > 0 {
 		r.Pull, r.Standby, r.PullLinger = q.Pull, q.Standby, q.PullLinger
 	}
@@ -130,14 +159,4 @@ type Slate struct {
 	After time.Duration
 	// Max is how long it is shown before the viewers are ended. Default 10m.
 	Max time.Duration
-}
-
-// SlateClip is a still picture or a short loop.
-type SlateClip struct{}
-
-func (s *Slate) max() time.Duration {
-	if s.Max == 0 {
-		return 10 * time.Minute
-	}
-	return s.Max
 }

@@ -13,7 +13,7 @@ func (h *Hub) Stats() Stats {
 	now := leg.Now()
 	s := Stats{
 		PLIsIn: h.stats.plisIn.Load(), PLIsOut: h.stats.plisOut.Load(),
-		JoinsRefused: h.stats.joinsRefused.Load(),
+		JoinsRefused: h.stats.joinsRefused.Load(), Takeovers: h.stats.takeovers.stats(),
 	}
 	for _, w := range h.workers {
 		s.PacketsOut += w.stats.packets.Load()

@@ -36,6 +36,9 @@ type kept struct {
 func (g *program) await(s *source) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.wanted != s {
+		s.firstAt = 0 // how long it takes to its key frame counts from the wish on
+	}
 	if s.kept == nil && s.tracks[codec.Video] != nil {
 		s.kept = &kept{ring: ring.New(keptSlots), batch: ring.NewBatch()}
 	}

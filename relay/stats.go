@@ -15,6 +15,7 @@ type Stats struct {
 	Busy                             float64           // share of time the busiest sending loop worked, last second
 	Lag                              time.Duration     // arrival to send, worst of the last second
 	SessionsEnded                    map[string]uint64 // by "role/reason"
+	Takeovers                        TakeoverStats
 }
 
 // StreamStats is a snapshot of one stream.

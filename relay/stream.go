@@ -20,12 +20,16 @@ type stream struct {
 	prog      *program
 	publisher *publisher   // has the program, or is the first to get it; nil: subscribers are held
 	others    []*publisher // all others, connected or connecting, in order of arrival
-	routing   Routing      // of the newest requests
+	routing   route        // of the newest requests
 	chooser   *choice.Chooser
 	puller    *puller // nil: not pulled
 	pusher    *pusher // nil: not pushed
 	subs      map[*subscriber]struct{}
 	pushes    map[*push]struct{}
+	sent      []codec.Codec     // by the source that had the program last
+	slate     *slateSource      // shown now; nil: none
+	darkAt    int64             // since when nothing flows, 0: it does
+	keepUntil int64             // how long it waits for another publisher, 0: it does not
 	holder    *source           // had the program last; nil: nobody so far
 	drill     chan TakeoverInfo // hears of the next takeover; nil: nobody waits for it
 	failedAt  int64             // when a source died and another took over, 0: never
@@ -113,8 +117,13 @@ func (h *Hub) unpublish(p *publisher, r Reason) {
 	}
 	st.choose(leg.Now())
 	st.wakeDocks()
-	if had && st.publisher == nil && r != ReasonDelete && r != ReasonExit && st.pulls() {
-		h.startPull(st) // it may be published elsewhere
+	if had && st.publisher == nil && r != ReasonDelete && r != ReasonExit && len(st.subs) > 0 {
+		if st.pulls() {
+			h.startPull(st) // it may be published elsewhere
+		}
+		if s := st.routing.Slate; s != nil {
+			st.keepUntil = leg.Now() + int64(s.max())
+		}
 	}
 	st.notify()
 	h.mu.Unlock()
@@ -126,15 +135,28 @@ func (h *Hub) unpublish(p *publisher, r Reason) {
 // pulls tells whether viewers could be served from elsewhere.
 func (st *stream) pulls() bool { return len(st.routing.Pull) > 0 && len(st.subs) > 0 }
 
+// giveUp ends a stream whose slate has been shown for too long.
+func (h *Hub) giveUp(st *stream) {
+	h.mu.Lock()
+	rest := st.all()
+	st.keepUntil = 0
+	h.mu.Unlock()
+	for _, p := range rest {
+		h.endLater(p.Session, ReasonConsentLost)
+	}
+	h.sweep(st, ReasonConsentLost)
+}
+
 // sweep ends a stream that nothing comes from any more, and its subscribers. r
 // is what the last source ended with.
 func (h *Hub) sweep(st *stream, r Reason) {
 	var subs []*subscriber
 	h.mu.Lock()
-	if st.publisher != nil || st.puller != nil || h.streams[st.name] != st {
+	if st.publisher != nil || st.puller != nil || leg.Now() < st.keepUntil || h.streams[st.name] != st {
 		h.mu.Unlock()
 		return
 	}
+	st.uncover()
 	for s := range st.subs {
 		if s.twin == nil { // the others wait for another publisher
 			subs = append(subs, s)
@@ -167,6 +189,7 @@ func (h *Hub) unsubscribe(s *subscriber) {
 	if st := h.streams[s.stream]; st != nil {
 		delete(st.subs, s)
 		if st.publisher == nil && st.puller == nil && len(st.subs) == 0 {
+			st.uncover()
 			delete(h.streams, s.stream) // nobody is held any more
 		}
 	}
@@ -181,10 +204,22 @@ func (h *Hub) taken(name string, c change) {
 		h.mu.Unlock()
 		return
 	}
+	if st.slate != nil && c.to == st.slate.src {
+		i := TakeoverInfo{Stream: publicName(name), To: slateID, Cause: c.cause, Gap: c.gap}
+		if st.holder != nil {
+			i.From, i.FromUpstream = st.holder.id, st.holder.upstream
+		}
+		st.holder = c.to
+		h.mu.Unlock()
+		h.tellTakeover(i)
+		return
+	}
 	if !st.promote(c.to) {
 		h.mu.Unlock()
 		return // it has ended again in the meantime
 	}
+	st.uncover()
+	st.sent = st.codecs()
 	ousted := st.ousted()
 	var blind []*Session
 	if video := st.publisher.tracks[codec.Video]; video != nil {
@@ -226,8 +261,15 @@ func (h *Hub) taken(name string, c change) {
 		}
 		return
 	}
-	env.Logger.Info("source took over", zap.String("stream", name), zap.String("from", i.From),
-		zap.String("to", i.To), zap.String("cause", string(i.Cause)), zap.Duration("gap", i.Gap))
+	h.stats.takeovers.note(i)
+	h.tellTakeover(i)
+}
+
+func (h *Hub) tellTakeover(i TakeoverInfo) {
+	env := h.env.Load()
+	env.Logger.Info("source took over", zap.String("stream", i.Stream), zap.String("from", i.From), zap.String("to", i.To),
+		zap.String("from_upstream", i.FromUpstream), zap.String("to_upstream", i.ToUpstream),
+		zap.String("cause", string(i.Cause)), zap.Duration("gap", i.Gap))
 	if env.Observer != nil {
 		env.Observer.Takeover(i)
 	}

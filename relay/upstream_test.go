@@ -213,3 +213,33 @@ func TestPullRefused(t *testing.T) {
 		})
 	}
 }
+
+// A configuration changes the streams that follow a routing of the same key.
+func TestRoutesAreRenewed(t *testing.T) {
+	a, b, origin := vendors(t)
+	first := &Routing{Key: "k", Push: []string{"a"}}
+	c := newCameraWith(t, origin, first)
+	c.waitLive()
+	c.play()
+	there := func(u *hubUpstream) func() bool {
+		return func() bool { s := u.hub.Streams(); return len(s) == 1 && s[0].Live }
+	}
+	eventually(t, "the stream at a", there(a))
+	config := Config{
+		Upstreams: upstreamsOf(map[string]*hubUpstream{"a": a, "b": b}),
+		Routes:    map[string]*Routing{"k": {Key: "k", Push: []string{"b"}}, "other": nil},
+	}
+	if err := origin.Apply(config); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the stream at b", there(b))
+	eventually(t, "the end at a", func() bool { return len(a.hub.Streams()) == 0 })
+	config.Routes = map[string]*Routing{"k": {Key: "k"}}
+	if err := origin.Apply(config); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the end at b", func() bool { return len(b.hub.Streams()) == 0 })
+	if s := origin.Streams(); len(s) != 1 || !s[0].Live {
+		t.Errorf("the publisher noticed: %+v", s)
+	}
+}

@@ -202,8 +202,10 @@ func (u *upstream) set(to UpstreamState, why string) {
 		log = env.Logger.Warn
 	}
 	log("upstream is "+string(to), zap.String("upstream", u.name), zap.String("was", string(from)), zap.String("why", why))
-	if env.Observer != nil {
-		env.Observer.UpstreamChanged(UpstreamChange{Upstream: u.name, From: from, To: to, Why: why})
+	if env.Observer != nil { // the caller may hold locks
+		u.hub.task(func() {
+			env.Observer.UpstreamChanged(UpstreamChange{Upstream: u.name, From: from, To: to, Why: why})
+		})
 	}
 }
 
