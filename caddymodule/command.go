@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -99,10 +100,14 @@ func streamState(s streamJSON) string {
 func summary(tracks []trackJSON) (codecs, picture string, bitrate float64) {
 	var names []string
 	picture = "-"
+	width := 0
 	for _, t := range tracks {
-		names = append(names, t.Codec)
+		if t.RID == "" || !slices.Contains(names, t.Codec) { // layers have one codec
+			names = append(names, t.Codec)
+		}
 		bitrate += t.Bitrate
-		if t.Width > 0 {
+		if t.Width > width {
+			width = t.Width
 			picture = fmt.Sprintf("%dx%d", t.Width, t.Height)
 		}
 	}

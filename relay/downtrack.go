@@ -22,7 +22,7 @@ type downTrack struct {
 	kind   codec.Kind
 	leg    link
 	prog   *program
-	viewer *subscriber // whose it is
+	viewer *subscriber // whose path chooses among layers; nil: no path does
 
 	// Where it follows the program (layers.go). Fixed where that has one lane.
 	lane    lane          // that it follows

@@ -219,6 +219,7 @@ func (p *pusher) accept(o *offering, at *atUpstream, source []codec.Codec) (*Ses
 	s.owner = q
 	q.tracks(answer, choices)
 	for _, x := range q.sink.downs {
+		x.viewer = nil // it gets the highest layer that flows, whatever the upstream estimates
 		t := o.params.Tracks[q.media[x.kind]]
 		if x.ssrc = t.SSRC; x.rtxSSRC != 0 {
 			x.rtxSSRC = t.RTXSSRC

@@ -28,7 +28,9 @@ type rigLayer struct {
 	off   chan bool
 }
 
-func newRig(t testing.TB, h *Hub, layers ...*rigLayer) *rig {
+func newRig(t testing.TB, h *Hub, layers ...*rigLayer) *rig { return newRigWith(t, h, nil, layers...) }
+
+func newRigWith(t testing.TB, h *Hub, routing *Routing, layers ...*rigLayer) *rig {
 	t.Helper()
 	r := &rig{peer: newPeer(t, vp8), layers: layers, quit: make(chan struct{}), done: make(chan struct{})}
 	var sender *webrtc.RTPSender
@@ -73,7 +75,9 @@ func newRig(t testing.TB, h *Hub, layers ...*rigLayer) *rig {
 			}
 		}()
 	}
-	r.apply(h.Publish(context.Background(), request(r.offer())))
+	req := request(r.offer())
+	req.Routing = routing
+	r.apply(h.Publish(context.Background(), req))
 	r.waitLive()
 	ids := map[string]uint8{}
 	for _, e := range sender.GetParameters().HeaderExtensions {
@@ -275,4 +279,53 @@ func TestSubscribeToLayer(t *testing.T) {
 			oneStream(t, p.until(0), true)
 		}
 	}
+}
+
+// A push carries one layer, the highest that flows.
+func TestSimulcastPush(t *testing.T) {
+	a, _, origin := vendors(t)
+	r := newRigWith(t, origin, &Routing{Push: []string{"a"}}, threeLayers()...)
+	eventually(t, "the highest layer at the vendor", func() bool {
+		s := a.hub.Streams()
+		return len(s) == 1 && s[0].Live && len(s[0].Tracks) == 1 && s[0].Tracks[0].Width == 1280 && s[0].Tracks[0].RID == ""
+	})
+	v := newViewer(t, a.hub)
+	v.waitLive()
+	v.until(2)
+	r.layers[2].off <- true
+	v.until(1)
+	r.layers[2].off <- false
+	oneStream(t, v.until(2), true)
+	r.sess.End(ReasonDelete)
+	eventually(t, "the end of the push", func() bool { return len(a.hub.Sessions()) == 0 })
+}
+
+// A publisher whose highest layer rests is no worse than another one.
+func TestLayersKeepTheProgram(t *testing.T) {
+	h := newHub(t)
+	backup := &Routing{Publishers: PublishBackup}
+	first := newRigWith(t, h, backup, threeLayers()...)
+	v := newViewer(t, h)
+	v.waitLive()
+	v.until(2)
+	newRigWith(t, h, backup, &rigLayer{width: 960})
+	for i := range first.layers[1:] { // all but q, in slot 0
+		first.layers[i+1].off <- true
+	}
+	v.until(0)
+	first.layers[0].off <- true // and q itself, while f is sent
+	first.layers[2].off <- false
+	v.until(2)
+	n := len(v.packets(webrtc.RTPCodecTypeVideo, 1))
+	for _, p := range v.packets(webrtc.RTPCodecTypeVideo, n+100)[n:] { // two seconds
+		if layerOf(p.Payload) != 2 {
+			t.Fatalf("layer %d while the highest flows", layerOf(p.Payload))
+		}
+	}
+	if s := h.Streams()[0]; !s.Sources[0].Program || s.Sources[0].Session.ID != first.sess.ID() {
+		t.Errorf("sources %+v", s.Sources)
+	}
+	first.sess.End(ReasonDelete)
+	v.until(0) // of the backup
+	oneStream(t, v.until(0), false)
 }
