@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
+	"net"
 	"testing"
 
 	"github.com/talwtn/caddy-wtn/relay/internal/codec"
@@ -526,5 +527,48 @@ func TestSendingLayersDoesNotAllocate(t *testing.T) {
 		h.w.step(h.now)
 	}); n != 0 {
 		t.Errorf("%v allocations for a packet of each layer", n)
+	}
+}
+
+// ns/op is per packet and viewer. The viewers have come from another layer, so
+// that timestamps and picture ids are moved for each of them.
+func BenchmarkSendMoved(b *testing.B) {
+	h := newHouse(b)
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = conn.Close() })
+	a := h.cast("a", rids, 1280, 640, 320)
+	h.g.want(a.src, CauseReplace)
+	for range 200 {
+		s := h.sink(conn, rtxVP8)
+		h.w.add(s.subscriber.sink, h.now)
+		s.subscriber.choose(&LayerChoice{RID: "m"})
+	}
+	for i := range 20 {
+		if i == 10 {
+			for _, k := range h.w.sinks {
+				k.downs[0].choice = nil
+			}
+		}
+		a.frame(1)
+		h.steps()
+	}
+	if h.w.sinks[0].downs[0].ids == (payload.Shift{}) {
+		b.Fatal("nothing is moved")
+	}
+	pkt := rtpx.Packet{Payload: append(picture(1, true, false, 1280, 0, 0), make([]byte, 1174)...)}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for n := 0; n < b.N; n += 200 * 12 {
+		for range 12 {
+			a.seq[0]++
+			pkt.Seq, pkt.TS = uint16(a.seq[0]), a.ts[0]
+			h.g.write(a.tracks[0], &pkt, a.seq[0], h.now)
+		}
+		h.g.flush()
+		h.now += burstGap
+		h.w.step(h.now)
 	}
 }
