@@ -16,7 +16,7 @@ import (
 
 // Admin is the module behind /wtn/ of Caddy's admin API:
 //
-//	GET    /wtn/streams        the streams and their tracks
+//	GET    /wtn/streams        the streams, their tracks and sources, where they are pulled from and pushed to
 //	GET    /wtn/sessions       the sessions, by their public ids
 //	DELETE /wtn/sessions/{id}  ends one session
 //	GET    /wtn/stats          the totals and the media sockets
@@ -24,6 +24,10 @@ import (
 //	DELETE /wtn/drain          accepts sessions again
 //	GET    /wtn/drain          whether it drains, and how many sessions are left
 //	GET    /wtn/turn           the TURN server and who has an allocation
+//	GET    /wtn/upstreams      the upstreams, and whether they are well
+//	POST   /wtn/push           {"stream", "upstream", "on"}: starts or stops a push
+//	POST   /wtn/sources        {"stream", "source", "held"} or {"stream", "source", "preferred"}
+//	POST   /wtn/drill          {"stream", "source", "seconds"}: makes a source look dead, and tells what came of it
 //	POST   /wtn/turn           makes a TURN credential: {"user", "ttl" (seconds), "host"}
 //
 // It reads the living gateway and never a configuration: Caddy sets up the
@@ -54,6 +58,14 @@ func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
 		return adminGet(w, r, streamsOf(s.hub.Streams()))
 	case what == "sessions":
 		return adminGet(w, r, sessionsOf(s.hub.Sessions()))
+	case what == "upstreams":
+		return adminGet(w, r, upstreamsOf(s.hub.Upstreams()))
+	case what == "push":
+		return a.push(w, r, s)
+	case what == "sources":
+		return a.sources(w, r, s)
+	case what == "drill":
+		return a.drill(w, r, s)
 	case what == "turn" && r.Method == http.MethodPost:
 		return a.turnCredential(w, r, s)
 	case what == "turn":
@@ -65,7 +77,7 @@ func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
 		stats.Draining = s.hub.Draining()
 		return adminGet(w, r, stats)
 	}
-	return adminError(http.StatusNotFound, fmt.Errorf("%s does not exist: use /wtn/streams, /wtn/sessions, /wtn/turn, /wtn/stats or /wtn/drain", r.URL.Path))
+	return adminError(http.StatusNotFound, fmt.Errorf("%s does not exist: use /wtn/streams, /wtn/sessions, /wtn/upstreams, /wtn/push, /wtn/sources, /wtn/drill, /wtn/turn, /wtn/stats or /wtn/drain", r.URL.Path))
 }
 
 // session ends one session.
@@ -136,8 +148,7 @@ func adminGet(w http.ResponseWriter, r *http.Request, v any) error {
 		w.Header().Set("Allow", "GET, HEAD")
 		return adminError(http.StatusMethodNotAllowed, fmt.Errorf("%s is not possible here: use GET", r.Method))
 	}
-	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(v)
+	return adminReply(w, v)
 }
 
 func adminError(status int, err error) error {

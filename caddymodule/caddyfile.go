@@ -40,6 +40,9 @@ func unknownOption(d *caddyfile.Dispenser, block, allowed string) error {
 	return d.Errf("%s has no option %s: use %s", block, d.Val(), allowed)
 }
 
+// oneOf looks for an option in a list as errors show it.
+func oneOf(list, option string) bool { return slices.Contains(strings.Split(list, ", "), option) }
+
 // value is the single argument of the current option.
 func value(d *caddyfile.Dispenser) (string, error) {
 	args := d.RemainingArgs()

@@ -140,16 +140,20 @@ func (a *App) unmarshalOption(d *caddyfile.Dispenser) (err error) {
 		err = s.unmarshal(d)
 		a.ICEServerAPIs = append(a.ICEServerAPIs, s)
 	default:
+		if oneOf(handlerOptions, d.Val()) {
+			return d.Errf("%s is an option of wtn in a site, and this is the global one: it has %s", d.Val(), appOptions)
+		}
 		err = unknownOption(d, "wtn", appOptions)
 	}
 	return err
 }
 
 func (a *App) unmarshalUpstream(d *caddyfile.Dispenser) error {
-	name, err := value(d)
-	if err != nil {
-		return err
+	args := d.RemainingArgs()
+	if len(args) != 1 {
+		return d.Err("an upstream is written as upstream <name> { ... }, with a vendor and its options in the block")
 	}
+	name := args[0]
 	if a.Upstreams[name] != nil {
 		return d.Errf("the upstream %s is described twice", name)
 	}

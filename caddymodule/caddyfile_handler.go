@@ -168,6 +168,9 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser) (err error) {
 	case "auth", "query_token", "bare_token", "strict_sessions":
 		err = h.Access.UnmarshalCaddyfile(d)
 	default:
+		if oneOf(appOptions, d.Val()) {
+			return d.Errf("%s is an option of the global wtn, and this is wtn in a site: it has %s", d.Val(), handlerOptions)
+		}
 		err = unknownOption(d, "wtn", handlerOptions)
 	}
 	return err

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -36,7 +37,7 @@ func (u *Upstream) unmarshal(d *caddyfile.Dispenser) error {
 		}
 	}
 	if vendor == "" {
-		return d.Errf("the upstream has no vendor: name one, as in vendor whip (options of all upstreams: %s)", upstreamOptions)
+		return d.Errf("the upstream has no vendor: name one, as in vendor whip (there are %s; options of all upstreams: %s)", strings.Join(vendors.Names(), ", "), upstreamOptions)
 	}
 	var err error
 	u.VendorRaw, err = vendors.Unmarshal(d, vendor, own)
@@ -143,7 +144,7 @@ func (r *Routes) unmarshalPull(d *caddyfile.Dispenser) (err error) {
 	}
 	return eachOption(d, func() (err error) {
 		if d.Val() != "linger" {
-			return unknownOption(d, "pull", "linger")
+			return unknownOption(d, "pull", "linger (how ready the next upstream is stands before the names: pull hot a b)")
 		}
 		r.Pull.Linger, err = durationOption(d)
 		return err

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -30,10 +31,8 @@ func command() caddycmd.Command {
 				Args:  cobra.NoArgs,
 				RunE:  caddycmd.WrapCommandFuncForCobra(runStatus),
 			}
-			status.Flags().StringP("address", "a", "", "The address of the admin API, if not the default")
-			status.Flags().StringP("config", "c", "", "The configuration file to take the admin address from")
-			status.Flags().String("adapter", "", "The adapter of that configuration file")
-			group.AddCommand(status, tokenCommand(), turnCredentialsCommand())
+			addAdminFlags(status)
+			group.AddCommand(status, upstreamsCommand(), drillCommand(), probeCommand(), tokenCommand(), turnCredentialsCommand())
 		},
 	}
 }
@@ -58,8 +57,25 @@ func runStatus(fl caddycmd.Flags) (int, error) {
 // askAdmin gets a snapshot. The client's own error names the address and what
 // the API said.
 func askAdmin(addr, path string, into any) error {
-	resp, err := caddycmd.AdminAPIRequest(addr, http.MethodGet, path, nil, nil)
+	return requestAdmin(addr, http.MethodGet, path, nil, into)
+}
+
+// tellAdmin posts a request and reads the answer.
+func tellAdmin(addr, path string, want, into any) error {
+	body, err := json.Marshal(want)
 	if err != nil {
+		return err
+	}
+	return requestAdmin(addr, http.MethodPost, path, bytes.NewReader(body), into)
+}
+
+func requestAdmin(addr, method, path string, body io.Reader, into any) error {
+	header := http.Header{"Content-Type": {"application/json"}}
+	resp, err := caddycmd.AdminAPIRequest(addr, method, path, header, body)
+	switch {
+	case err != nil && strings.HasPrefix(err.Error(), "caddy responded"):
+		return fmt.Errorf("asking the admin API at %s: %w", addr, err)
+	case err != nil:
 		return fmt.Errorf("asking the admin API at %s (is the gateway running there? see --address): %w", addr, err)
 	}
 	defer resp.Body.Close()

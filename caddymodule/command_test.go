@@ -16,7 +16,7 @@ func TestCommands(t *testing.T) {
 		names = append(names, c.Name())
 	}
 	slices.Sort(names)
-	if want := []string{"status", "token", "turn-credentials"}; !slices.Equal(names, want) {
+	if want := []string{"drill", "probe", "status", "token", "turn-credentials", "upstreams"}; !slices.Equal(names, want) {
 		t.Errorf("commands %v, want %v", names, want)
 	}
 }

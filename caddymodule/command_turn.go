@@ -1,11 +1,9 @@
 package caddymodule
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 
 	"github.com/caddyserver/caddy/v2"
@@ -27,9 +25,7 @@ func turnCredentialsCommand() *cobra.Command {
 	c.Flags().String("user", "", "A user id for admin views and metrics (default random)")
 	c.Flags().Duration("ttl", visitorTTL, "How long the credential is valid")
 	c.Flags().Bool("json", false, "Print an entry of iceServers as JSON")
-	c.Flags().StringP("address", "a", "", "The address of the admin API, if not the default")
-	c.Flags().StringP("config", "c", "", "The configuration file to take the admin address from")
-	c.Flags().String("adapter", "", "The adapter of that configuration file")
+	addAdminFlags(c)
 	return c
 }
 
@@ -49,20 +45,7 @@ func runTURNCredentials(fl caddycmd.Flags) (int, error) {
 }
 
 func askCredential(addr string, want credentialRequest) (c credentialJSON, err error) {
-	body, err := json.Marshal(want)
-	if err != nil {
-		return c, err
-	}
-	header := http.Header{"Content-Type": {"application/json"}}
-	resp, err := caddycmd.AdminAPIRequest(addr, http.MethodPost, "/wtn/turn", header, bytes.NewReader(body))
-	if err != nil {
-		return c, fmt.Errorf("asking the admin API at %s (is the gateway running there? see --address): %w", addr, err)
-	}
-	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(&c); err != nil {
-		return c, fmt.Errorf("the admin API at %s answered with something else than JSON: %w", addr, err)
-	}
-	return c, nil
+	return c, tellAdmin(addr, "/wtn/turn", want, &c)
 }
 
 func printCredential(out io.Writer, c credentialJSON, asJSON bool) error {

@@ -104,6 +104,9 @@ type consoleStream struct {
 	Since     time.Time         `json:"since"`
 	Publisher *consolePublisher `json:"publisher"` // null while nobody publishes
 	Viewers   int               `json:"viewers"`
+	Pulled    bool              `json:"pulled,omitempty"`  // it comes from an upstream
+	Standby   int               `json:"standby,omitempty"` // other sources that could take over now
+	Pushed    int               `json:"pushed,omitempty"`  // upstreams that get it
 	Width     int               `json:"width"`
 	Height    int               `json:"height"`
 }
@@ -137,6 +140,16 @@ func (x *exchange) streams() error {
 
 func consoleStreamOf(s relay.StreamStats) consoleStream {
 	c := consoleStream{Name: s.Name, Since: s.Since, Viewers: s.Subscribers}
+	for _, src := range s.Sources {
+		if src.Connected && !src.Program && !src.Held {
+			c.Standby++
+		}
+	}
+	for _, d := range s.Pushes {
+		if d.State == "connected" {
+			c.Pushed++
+		}
+	}
 	p := consolePublisher{Codecs: []string{}}
 	for _, t := range s.Tracks {
 		p.Bitrate += t.Bitrate
@@ -149,6 +162,7 @@ func consoleStreamOf(s relay.StreamStats) consoleStream {
 	}
 	if s.Publisher != nil {
 		p.Connected = !s.Publisher.Connected.IsZero()
+		c.Pulled = s.Publisher.Role == relay.RolePull
 		c.Publisher = &p
 	}
 	return c

@@ -48,7 +48,9 @@ func TestConsoleStreams(t *testing.T) {
 	fake.streams = []relay.StreamStats{
 		{
 			Name: "a/b", Since: since, Subscribers: 3,
-			Publisher: &relay.SessionInfo{ID: "public-id", Connected: since},
+			Publisher: &relay.SessionInfo{ID: "public-id", Connected: since, Role: relay.RolePull, Upstream: "not-shown"},
+			Sources:   []relay.SourceStats{{Connected: true, Program: true}, {Connected: true}, {Connected: true, Held: true}, {}},
+			Pushes:    []relay.DockStats{{State: "connected"}, {State: "waiting"}},
 			Tracks: []relay.TrackStats{
 				{Kind: "audio", Codec: "opus", Bitrate: 32000},
 				{Kind: "video", Codec: "H264", Bitrate: 2500000, Width: 1280, Height: 720},
@@ -56,7 +58,7 @@ func TestConsoleStreams(t *testing.T) {
 		},
 		{Name: "quiet", Since: since, Subscribers: 1},
 	}
-	want := `{"streams":[{"name":"a/b","since":"2026-01-02T03:04:05Z","publisher":{"connected":true,"codecs":["opus","H264"],"bitrate":2532000},"viewers":3,"width":1280,"height":720},` +
+	want := `{"streams":[{"name":"a/b","since":"2026-01-02T03:04:05Z","publisher":{"connected":true,"codecs":["opus","H264"],"bitrate":2532000},"viewers":3,"pulled":true,"standby":1,"pushed":1,"width":1280,"height":720},` +
 		`{"name":"quiet","since":"2026-01-02T03:04:05Z","publisher":null,"viewers":1,"width":0,"height":0}],"viewers":4}`
 	if got := body(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

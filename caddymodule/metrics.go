@@ -11,15 +11,17 @@ import (
 // collector shows the hub's counters at the moment of a scrape, so that nothing
 // is counted twice on the way of a packet. It belongs to the state and is
 // registered in the registry of each configuration: counters survive reloads.
-// Labels are the two roles and the reasons a session can end with, never a
-// stream, client or session.
+// Labels are roles, the reasons a session can end with, the causes of takeovers
+// and the names of upstreams, which are configured; never a stream, client or
+// session.
 type collector struct {
-	stats   func() relay.Stats
-	dropped func() uint64
+	stats     func() relay.Stats
+	upstreams func() []relay.UpstreamStats
+	dropped   func() uint64
 }
 
-func newCollector(stats func() relay.Stats, dropped func() uint64) *collector {
-	return &collector{stats, dropped}
+func newCollector(stats func() relay.Stats, upstreams func() []relay.UpstreamStats, dropped func() uint64) *collector {
+	return &collector{stats, upstreams, dropped}
 }
 
 // metric is one series without labels.
@@ -47,6 +49,8 @@ var (
 	droppedDesc  = desc("events_dropped_total", "Events not delivered because the event handlers could not follow.")
 
 	metrics = []metric{
+		gauge("pulls", "Sessions at upstreams that streams are pulled by.", func(s *relay.Stats) float64 { return float64(s.Pulls) }),
+		gauge("pushes", "Sessions at upstreams that streams are pushed by.", func(s *relay.Stats) float64 { return float64(s.Pushes) }),
 		gauge("streams", "Streams that exist now.", func(s *relay.Stats) float64 { return float64(s.Streams) }),
 		counter("received_packets_total", "RTP packets received from publishers.", func(s *relay.Stats) float64 { return float64(s.PacketsIn) }),
 		counter("received_bytes_total", "Bytes of RTP received from publishers.", func(s *relay.Stats) float64 { return float64(s.BytesIn) }),
@@ -68,6 +72,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- sessionsDesc
 	ch <- endedDesc
 	ch <- droppedDesc
+	describeUpstreams(ch)
 	for _, m := range metrics {
 		ch <- m.desc
 	}
@@ -82,6 +87,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(sessionsDesc, prometheus.GaugeValue, float64(s.Publishers), string(relay.RolePublish))
 	ch <- prometheus.MustNewConstMetric(sessionsDesc, prometheus.GaugeValue, float64(s.Subscribers), string(relay.RoleSubscribe))
 	ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.CounterValue, float64(c.dropped()))
+	collectTakeovers(ch, &s.Takeovers)
+	collectUpstreams(ch, c.upstreams())
 	for key, n := range s.SessionsEnded {
 		role, reason, _ := strings.Cut(key, "/")
 		ch <- prometheus.MustNewConstMetric(endedDesc, prometheus.CounterValue, float64(n), role, reason)

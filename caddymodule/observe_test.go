@@ -21,8 +21,17 @@ func TestMetrics(t *testing.T) {
 	stats := relay.Stats{
 		Publishers: 1, Subscribers: 2, Streams: 1, PacketsIn: 10, BytesOut: 300, Busy: 0.5, Lag: 20 * time.Millisecond,
 		SessionsEnded: map[string]uint64{"subscribe/delete": 4, "publish/takeover": 1},
+		Pulls:         3, Pushes: 4,
+		Takeovers: relay.TakeoverStats{
+			Causes: map[relay.Cause]uint64{relay.CauseBehind: 2}, Count: 2, GapSum: 300 * time.Millisecond,
+			Gaps: [len(relay.TakeoverGaps)]uint64{0, 1, 1, 1, 2, 2, 2, 2, 2, 2},
+		},
 	}
-	c := newCollector(func() relay.Stats { return stats }, func() uint64 { return 3 })
+	upstreams := []relay.UpstreamStats{
+		{Name: "a", State: relay.UpstreamUp, Sessions: 2, Streams: 1, Requests: map[string]uint64{"ok": 5, "failing": 1}},
+		{Name: "b", State: relay.UpstreamDown},
+	}
+	c := newCollector(func() relay.Stats { return stats }, func() []relay.UpstreamStats { return upstreams }, func() uint64 { return 3 })
 	// A pedantic registry, as Caddy's, once per configuration: the collector
 	// is registered in each.
 	for range 2 {
@@ -42,6 +51,19 @@ func TestMetrics(t *testing.T) {
 			`wtn_received_packets_total 10`,
 			`wtn_sent_bytes_total 300`,
 			`wtn_busy_ratio 0.5`,
+			`wtn_pulls 3`,
+			`wtn_pushes 4`,
+			`wtn_takeovers_total{cause="relative"} 2`,
+			`wtn_takeover_gap_seconds_bucket{le="0.05"} 1`,
+			`wtn_takeover_gap_seconds_sum 0.3`,
+			`wtn_takeover_gap_seconds_count 2`,
+			`wtn_upstream_up{upstream="a"} 1`,
+			`wtn_upstream_up{upstream="b"} 0`,
+			`wtn_upstream_state{state="down",upstream="b"} 1`,
+			`wtn_upstream_state{state="up",upstream="b"} 0`,
+			`wtn_upstream_sessions{upstream="a"} 2`,
+			`wtn_upstream_streams{upstream="a"} 1`,
+			`wtn_upstream_requests_total{outcome="failing",upstream="a"} 1`,
 			`wtn_lag_seconds 0.02`,
 			`# TYPE wtn_sent_bytes_total counter`,
 			`# TYPE wtn_lag_seconds gauge`,
@@ -188,7 +210,7 @@ func TestAdminGolden(t *testing.T) {
 		{drainJSON{true, 2, 30}, `{"draining":true,"publishers":2,"subscribers":30}`},
 		{
 			statsOf(relay.Stats{Publishers: 1, JoinsRefused: 4, SessionsEnded: map[string]uint64{"publish/expired": 1}}, []string{"udp/[::]:5004"}, 5),
-			`{"media":["udp/[::]:5004"],"publishers":1,"subscribers":0,"streams":0,"draining":false,"packets_in":0,"bytes_in":0,` +
+			`{"media":["udp/[::]:5004"],"publishers":1,"subscribers":0,"streams":0,"pulls":0,"pushes":0,"draining":false,"packets_in":0,"bytes_in":0,` +
 				`"packets_out":0,"bytes_out":0,"nacks_in":0,"retransmitted":0,"plis_in":0,"plis_out":0,"packets_shed":0,"joins_refused":4,` +
 				`"busy":0,"lag_seconds":0,"sessions_ended":{"publish/expired":1},"events_dropped":5}`,
 		},

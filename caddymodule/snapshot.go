@@ -21,6 +21,7 @@ type sessionJSON struct {
 	Network   string     `json:"network,omitempty"`
 	Local     string     `json:"local,omitempty"`
 	Remote    string     `json:"remote,omitempty"`
+	Upstream  string     `json:"upstream,omitempty"` // at the other end of a pull or push
 	Packets   uint64     `json:"packets"`
 	Bytes     uint64     `json:"bytes"`
 }
@@ -32,6 +33,9 @@ type streamJSON struct {
 	Publisher *sessionJSON `json:"publisher"` // null while nobody publishes
 	Viewers   int          `json:"viewers"`
 	Tracks    []trackJSON  `json:"tracks"`
+	Sources   []sourceJSON `json:"sources"` // all it could come from, the present one first
+	Pulls     []dockJSON   `json:"pulls,omitempty"`
+	Pushes    []dockJSON   `json:"pushes,omitempty"`
 }
 
 type trackJSON struct {
@@ -59,6 +63,8 @@ type statsJSON struct {
 	Publishers    int               `json:"publishers"`
 	Subscribers   int               `json:"subscribers"`
 	Streams       int               `json:"streams"`
+	Pulls         int               `json:"pulls"` // sessions of ours at upstreams
+	Pushes        int               `json:"pushes"`
 	Draining      bool              `json:"draining"` // no new sessions, by POST /wtn/drain
 	PacketsIn     uint64            `json:"packets_in"`
 	BytesIn       uint64            `json:"bytes_in"`
@@ -79,7 +85,7 @@ type statsJSON struct {
 func sessionOf(i relay.SessionInfo) sessionJSON {
 	s := sessionJSON{
 		ID: i.ID, Stream: i.Stream, Role: string(i.Role), Started: i.Started,
-		Network: i.Network, Local: addrPort(i.Local), Remote: addrPort(i.Remote),
+		Network: i.Network, Local: addrPort(i.Local), Remote: addrPort(i.Remote), Upstream: i.Upstream,
 		Packets: i.Packets, Bytes: i.Bytes,
 	}
 	if i.Client.IsValid() {
@@ -109,7 +115,10 @@ func sessionsOf(list []relay.SessionInfo) []sessionJSON {
 func streamsOf(list []relay.StreamStats) []streamJSON {
 	out := make([]streamJSON, 0, len(list))
 	for _, s := range list {
-		j := streamJSON{Name: s.Name, Since: s.Since, Live: s.Live, Viewers: s.Subscribers, Tracks: make([]trackJSON, 0, len(s.Tracks))}
+		j := streamJSON{
+			Name: s.Name, Since: s.Since, Live: s.Live, Viewers: s.Subscribers, Tracks: make([]trackJSON, 0, len(s.Tracks)),
+			Sources: sourcesOf(s.Sources), Pulls: docksOf(s.Pulls), Pushes: docksOf(s.Pushes),
+		}
 		if s.Publisher != nil {
 			p := sessionOf(*s.Publisher)
 			j.Publisher = &p
@@ -129,6 +138,7 @@ func streamsOf(list []relay.StreamStats) []streamJSON {
 func statsOf(s relay.Stats, media []string, dropped uint64) statsJSON {
 	return statsJSON{
 		Media: media, Publishers: s.Publishers, Subscribers: s.Subscribers, Streams: s.Streams,
+		Pulls: s.Pulls, Pushes: s.Pushes,
 		PacketsIn: s.PacketsIn, BytesIn: s.BytesIn, PacketsOut: s.PacketsOut, BytesOut: s.BytesOut,
 		NACKsIn: s.NACKsIn, Retransmitted: s.Retransmitted, PLIsIn: s.PLIsIn, PLIsOut: s.PLIsOut,
 		PacketsShed: s.PacketsShed, JoinsRefused: s.JoinsRefused, Busy: s.Busy, Lag: s.Lag.Seconds(),

@@ -99,7 +99,7 @@ func newState(logger *zap.Logger) (*state, error) {
 		admission: newAdmission(),
 		sockets:   make(map[mediaAddress]*mediaSocket),
 	}
-	s.metrics = newCollector(s.stats, events.dropped.Load)
+	s.metrics = newCollector(s.stats, hub.Upstreams, events.dropped.Load)
 	return s, nil
 }
 

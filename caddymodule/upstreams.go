@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -47,6 +48,7 @@ type Upstream struct {
 	// Default: `3s`.
 	SetupTimeout caddy.Duration `json:"setup_timeout,omitempty"`
 
+	vendor vendors.Vendor
 	client *vendors.Client
 }
 
@@ -61,6 +63,7 @@ func (u *Upstream) provision(ctx caddy.Context, name string, log *zap.Logger) (r
 		return c, fmt.Errorf("upstream %s: %w", name, err)
 	}
 	v := m.(vendors.Vendor)
+	u.vendor = v
 	u.client = vendors.New(v, name, log)
 	c = relay.UpstreamConfig{
 		Upstream: u.client, Vendor: vendors.Name(v),
@@ -136,6 +139,22 @@ func (a *App) route(r *relay.Routing) {
 		r = nil
 	}
 	a.gen.config.Routes[key] = r
+}
+
+// usableUpstreams refuses names that are not configured, and upstreams that can
+// never take a role: some services only take streams in.
+func (a *App) usableUpstreams(role relay.Role, names []string) error {
+	if err := a.knownUpstreams(names); err != nil {
+		return err
+	}
+	for _, n := range names {
+		if v := a.Upstreams[n].vendor; v != nil {
+			if _, err := v.Request(vendors.Call{Role: role, Stream: "x", Now: time.Now()}); errors.Is(err, vendors.ErrRole) {
+				return fmt.Errorf("upstream %s: %w", n, err)
+			}
+		}
+	}
+	return nil
 }
 
 // knownUpstreams refuses names that are not configured.

@@ -80,7 +80,7 @@ func (o *outTrack) begin(t *sourceTrack, ext uint64, ts uint32, arrival int64) {
 			o.frameTicks = rate / 30
 		}
 		elapsed := uint32(max(0, arrival-o.lastAt) * int64(rate) / int64(time.Second))
-		o.tsOffset = o.lastTS + max(elapsed, o.frameTicks) - ts
+		o.tsOffset = o.lastTS + max(elapsed, o.step(rate)) - ts
 		o.meter.takeovers++
 	}
 	if o.idsOf != t.codec.Name {
@@ -95,6 +95,10 @@ func (o *outTrack) begin(t *sourceTrack, ext uint64, ts uint32, arrival int64) {
 	o.rate = rate
 	o.refMu.Unlock()
 }
+
+// step is the least distance of what comes next to what was sent last: a frame,
+// but not one of a source that hardly moves, for the time that passed counts.
+func (o *outTrack) step(rate uint32) uint32 { return min(o.frameTicks, rate/25) }
 
 // write rewrites and stores one packet of the source that has the track.
 func (o *outTrack) write(p *rtpx.Packet, info payload.Info, ext uint64, arrival int64) {

@@ -93,12 +93,13 @@ func (st *stream) admit(policy PublishPolicy) (replaced []*publisher, err error)
 }
 
 // ousted are those that a successor which has the program leaves no room for.
+// Pulls are not among them: their puller ends them when nobody needs them.
 func (st *stream) ousted() (list []*publisher) {
 	if !st.publisher.successor {
 		return nil
 	}
 	for _, p := range st.others {
-		if p.number < st.publisher.number {
+		if p.local() && p.number < st.publisher.number {
 			list = append(list, p)
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/talwtn/caddy-wtn/relay/internal/codec"
 	"github.com/talwtn/caddy-wtn/relay/internal/leg"
 	"github.com/talwtn/caddy-wtn/relay/internal/rtpx"
-	"github.com/talwtn/caddy-wtn/relay/internal/tmpslate"
+	"github.com/talwtn/caddy-wtn/relay/internal/slate"
 )
 
 const (
@@ -43,18 +43,13 @@ func newSlate(g *program, codecs []codec.Codec, clip *SlateClip, now int64) *sla
 	s.src = newSource(slateID, func() bool { return true }) // its next key frame comes within a second
 	for _, c := range codecs {
 		if c.Kind == codec.Audio {
-			if quiet, ok := slate.Silence(c.Name); ok {
+			if quiet, ok := slate.SilenceOf(c.Name); ok {
 				s.quiet = quiet
 				s.src.addTrack(c)
 			}
 			continue
 		}
-		picture := clip
-		if picture == nil || picture.Codec() != c.Name {
-			picture, _ = slate.Default(c.Name)
-		}
-		if picture != nil {
-			s.player = slate.NewPlayer(picture)
+		if s.player = slate.NewPlayer(clip, c.Name, 0); s.player != nil {
 			s.src.addTrack(c)
 		}
 	}
@@ -75,7 +70,7 @@ func (s *slateSource) run() {
 	for {
 		now := leg.Now()
 		if s.player != nil && now >= due {
-			list, shown := s.player.Next()
+			list, _, shown := s.player.Next()
 			for i, pay := range list {
 				s.send(codec.Video, &seq, now-start, i == len(list)-1, pay, now)
 			}

@@ -130,7 +130,7 @@ type rush struct {
 func (o *outTrack) catchUp(newest uint32, since int64) {
 	rate := o.source.codec.ClockRate
 	elapsed := uint32(max(0, since) * int64(rate) / int64(time.Second))
-	o.tsOffset = o.lastTS + max(elapsed, o.frameTicks) - newest
+	o.tsOffset = o.lastTS + max(elapsed, o.step(rate)) - newest
 	o.rush = &rush{
 		times: make(map[uint32]uint32), last: o.lastTS,
 		step: rate / uint32(time.Second/catchUpStep),

@@ -91,8 +91,8 @@ export function openLivePage({ onWatch, onPublish }) {
   }
 
   /** The publisher is null while a stream has only viewers. */
-  function fillRow(row, { since: start, publisher, viewers, width, height }) {
-    const { connected = false, codecs = [], bitrate: rate = 0, address = '' } = publisher ?? {};
+  function fillRow(row, { since: start, publisher, viewers, width, height, ...way }) {
+    const { connected = false, codecs = [], bitrate: rate = 0 } = publisher ?? {};
     const texts = [
       since(start),
       width && height ? `${width}×${height}` : '–',
@@ -102,7 +102,7 @@ export function openLivePage({ onWatch, onPublish }) {
     ];
     texts.forEach((text, i) => { if (row.cells[i + 1].textContent !== text) row.cells[i + 1].textContent = text; });
     row.classList.toggle('offline', !connected);
-    row.cells[0].lastChild.textContent = connected ? address : 'no publisher';
+    row.cells[0].lastChild.textContent = connected ? wayOf(way) : 'no publisher';
   }
 
   $('live-go-publish').addEventListener('click', onPublish);
@@ -112,6 +112,15 @@ export function openLivePage({ onWatch, onPublish }) {
     show() { shown = true; refresh(); },
     hide() { shown = false; clearTimeout(timer); },
   };
+}
+
+/** Where a stream comes from and goes to beside this server; empty for most. */
+function wayOf({ pulled = false, standby = 0, pushed = 0 }) {
+  return [
+    pulled && 'from an upstream',
+    standby && `${standby} on standby`,
+    pushed && `pushed to ${pushed}`,
+  ].filter(Boolean).join(', ');
 }
 
 /** @returns {Promise<{streams: any[]|null, status: number, retry: number}>} */

@@ -34,6 +34,7 @@ type exchange struct {
 	url    *url.URL
 	header http.Header // of the vendor; nil: none
 	ctype  string      // of the body
+	match  string      // If-Match; empty: none
 	body   []byte
 	public bool // the host's name must not lead to a private address
 }
@@ -61,7 +62,9 @@ func (c *Client) newTransport() *http.Transport {
 }
 
 // do sends one request and reads the reply. Redirects are replies.
-func (c *Client) do(ctx context.Context, x exchange) (*reply, *refusal) {
+func (c *Client) do(ctx context.Context, x exchange) (p *reply, no *refusal) {
+	since := time.Now()
+	defer func() { tell(ctx, x.method, since, p) }()
 	if x.public {
 		ctx = toPublic(ctx, x.url)
 	}
@@ -77,6 +80,9 @@ func (c *Client) do(ctx context.Context, x exchange) (*reply, *refusal) {
 	r.Header.Set("Accept", sdpType+", text/plain")
 	if x.ctype != "" {
 		r.Header.Set("Content-Type", x.ctype)
+	}
+	if x.match != "" {
+		r.Header.Set("If-Match", x.match)
 	}
 	r.Close = c.closed.Load()
 	resp, err := c.http.Do(r)

@@ -47,11 +47,15 @@ func lookup(name string) (Vendor, error) {
 			return v, nil
 		}
 	}
-	var names []string
+	return nil, fmt.Errorf("there is no vendor %s: use %s", name, strings.Join(Names(), ", "))
+}
+
+// Names are the vendors that are built in.
+func Names() (names []string) {
 	for _, m := range caddy.GetModules(Namespace) {
 		names = append(names, m.ID.Name())
 	}
-	return nil, fmt.Errorf("there is no vendor %s: use %s", name, strings.Join(names, ", "))
+	return names
 }
 
 // options are what a vendor can be told, by name.

@@ -1,132 +1,183 @@
-// Package slate makes RTP payloads of a picture that stands in for a stream
-// whose sources are all gone: a still or a short loop in the stream's own codec,
-// and silence. It has no clock: whoever plays it asks for one frame after the
-// other and waits as long as each is shown.
 package slate
 
 import (
-	"embed"
 	"errors"
 	"fmt"
 	"io"
 	"path"
 	"strings"
 	"time"
+
+	"github.com/talwtn/caddy-wtn/relay/internal/payload"
+)
+
+// Limits of a file.
+const (
+	maxBytes  = 4 << 20
+	maxFrames = 600
+	minSide   = 16   // pixels
+	maxSide   = 4096 // pixels
+
+	minDuration = 5 * time.Millisecond
+	maxDuration = 10 * time.Second
 )
 
 const (
-	// MaxSize bounds a file, in bytes, and maxFrames the pictures in it.
-	MaxSize   = 4 << 20
-	maxFrames = 600
-	// stillTime is how long a picture without a time of its own is shown when
-	// there are no more than stillFrames, loopTime when there are.
-	stillTime   = time.Second
-	stillFrames = 2
-	loopTime    = 40 * time.Millisecond
-	// longest bounds what a file may say about the time of one frame, and
-	// shortest keeps a file from making a stream of nothing but frames.
-	longest, shortest = 10 * time.Second, 10 * time.Millisecond
+	// stillDuration is how often a clip of one picture is sent.
+	stillDuration = time.Second
+	// frameDuration is that of a picture whose file does not tell, which is what
+	// other tools assume as well.
+	frameDuration = 40 * time.Millisecond
 )
 
-// Clip is the pictures of one codec. It never changes.
+// Clip is a still picture or a short loop of one codec. It does not change and
+// may be used by any number of goroutines and Players.
 type Clip struct {
-	codec  string
-	frames []frame
+	codec         string
+	width, height int
+	frames        []frame
 }
 
-// frame is one picture: as the codec has it, or the NAL units of an access unit
-// with their start codes.
+// frame is a coded picture (for AV1 a temporal unit).
 type frame struct {
-	data []byte
-	key  bool
-	time time.Duration
+	// data is as the payloaders of pion/rtp take it. For H.264 and H.265 that is
+	// Annex B, without delimiters and filler, and with the parameter sets in
+	// front of every key frame.
+	data     []byte
+	key      bool
+	stapA    int // bytes of a STAP-A with the parameter sets, 0: not aggregated
+	duration time.Duration
 }
 
-// Codec is its canonical name: H264, H265, VP8, VP9 or AV1.
+// Codec is the name as it stands in an rtpmap line: "H264", "H265", "VP8", "VP9"
+// or "AV1".
 func (c *Clip) Codec() string { return c.codec }
 
-// Frames is how many pictures there are.
+// Frames is the number of pictures, from 1 to 600.
 func (c *Clip) Frames() int { return len(c.frames) }
 
-// Read reads a clip: an IVF file, or an elementary stream of H.264 or H.265 by
-// the end of its name (.h264, .264, .h265, .265, .hevc). The first picture has to
-// be a key frame.
+// Size is that of the picture, in pixels; each side is between 16 and 4096.
+func (c *Clip) Size() (width, height int) { return c.width, c.height }
+
+// Duration is the time from one beginning to the next.
+func (c *Clip) Duration() (sum time.Duration) {
+	for _, f := range c.frames {
+		sum += f.duration
+	}
+
+	return sum
+}
+
+// Read takes a file apart. An IVF file says itself which codec it has (VP8, VP9,
+// AV1, H.264 or H.265) and when its pictures are shown. Anything else has to be
+// an Annex B byte stream, whose codec is in the extension of name: .h264 or .264,
+// .h265, .265 or .hevc. Its rate is the one in the sequence parameter set, or
+// else 25 pictures per second. A single picture is a still, whatever its rate.
+//
+// The file has at most 4 MiB and 600 pictures, begins with a key frame (of H.264
+// and H.265 an IDR picture), and has its pictures in the order in which they are
+// shown, because WebRTC has no B-frames. Every error says what to do.
 func Read(name string, r io.Reader) (*Clip, error) {
-	b, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case len(b) > MaxSize:
-		return nil, fmt.Errorf("the file is larger than %d MiB: use a still or a short loop", MaxSize>>20)
+	data, err := io.ReadAll(io.LimitReader(r, maxBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("slate %s: %w", name, err)
 	}
-	var c *Clip
-	switch ext := strings.ToLower(path.Ext(name)); {
-	case len(b) >= 4 && string(b[:4]) == ivfMagic:
-		c, err = readIVF(b)
-	case ext == ".h264" || ext == ".264":
-		c, err = readNALs("H264", b)
-	case ext == ".h265" || ext == ".265" || ext == ".hevc":
-		c, err = readNALs("H265", b)
-	default:
-		return nil, errors.New("the file is neither IVF nor named .h264 or .h265: make it with ffmpeg -i picture.png -c:v libvpx slate.ivf")
+
+	c, err := parse(name, data)
+	if err == nil {
+		err = c.check()
 	}
-	switch {
-	case err != nil:
-		return nil, err
-	case len(c.frames) == 0:
-		return nil, errors.New("the file has no picture")
-	case len(c.frames) > maxFrames:
-		return nil, fmt.Errorf("the file has %d pictures: use at most %d", len(c.frames), maxFrames)
-	case !c.frames[0].key:
-		return nil, errors.New("the first picture is no key frame: encode the file anew")
+	if err != nil {
+		return nil, fmt.Errorf("slate %s: %w", name, err)
 	}
+
 	return c, nil
 }
 
-//go:embed assets/default.*
-var assets embed.FS
-
-var defaults = func() map[string]*Clip {
-	m := make(map[string]*Clip)
-	for _, name := range []string{"h264", "h265", "vp8.ivf", "vp9.ivf", "av1.ivf"} {
-		f, err := assets.Open("assets/default." + name)
-		if err != nil {
-			panic(err) // it is in the binary
-		}
-		c, err := Read("default."+name, f)
-		if err != nil {
-			panic(fmt.Sprintf("built-in slate %s: %v", name, err))
-		}
-		m[c.codec] = c
+func parse(name string, data []byte) (*Clip, error) {
+	switch {
+	case len(data) == 0:
+		return nil, errors.New("the file is empty")
+	case len(data) > maxBytes:
+		return nil, errors.New("the file is larger than 4 MiB: make a shorter loop, or a still")
+	case isIVF(data):
+		return parseIVF(data)
 	}
-	return m
-}()
 
-// Default is the built-in picture in a codec: a pause sign on dark ground,
-// 640x360, without words.
-func Default(codec string) (*Clip, bool) {
-	c, ok := defaults[codec]
-	return c, ok
+	switch strings.ToLower(path.Ext(name)) {
+	case ".h264", ".264":
+		return parseAnnexB(payload.H264, data)
+	case ".h265", ".265", ".hevc":
+		return parseAnnexB(payload.H265, data)
+	default:
+		return nil, errors.New("unknown format: convert it to IVF (VP8, VP9, AV1), .h264 or .h265, for instance with ffmpeg")
+	}
 }
 
-// Silence is 20 ms without sound in an audio codec; false for one that has none
-// here.
-func Silence(codec string) ([]byte, bool) {
-	switch codec {
-	case "opus":
-		return []byte{0xf8, 0xff, 0xfe}, true // RFC 6716: one CELT frame, fullband, that says nothing
-	case "PCMU":
-		return repeat(0xff, 160), true
-	case "PCMA":
-		return repeat(0xd5, 160), true
+// check sends the clip through a Player once, and asks the relay's own parser
+// whether viewers can start where they have to.
+func (c *Clip) check() error {
+	switch {
+	case len(c.frames) == 0:
+		return errors.New("there is no picture in the file")
+	case !c.frames[0].key:
+		return errors.New("the first picture is not a key frame: cut the file at one, or encode it again")
+	case len(c.frames) == 1:
+		c.frames[0].duration = stillDuration
 	}
-	return nil, false
+
+	p := play(c, maxPayload)
+	for i := range c.frames {
+		payloads, key, _ := p.Next()
+		if len(payloads) == 0 {
+			return fmt.Errorf("picture %d is damaged: encode the file again", i+1)
+		}
+
+		begins := false
+		for _, pay := range payloads {
+			begins = begins || payload.Parse(c.codec, pay).Keyframe
+		}
+		if begins != key {
+			return fmt.Errorf("picture %d mixes parts of a key frame with those of another picture: encode the file again", i+1)
+		}
+		if !key {
+			continue
+		}
+		if err := c.measure(payloads); err != nil {
+			return fmt.Errorf("picture %d: %w", i+1, err)
+		}
+	}
+
+	return nil
 }
 
-func repeat(b byte, n int) []byte {
-	out := make([]byte, n)
-	for i := range out {
-		out[i] = b
+// measure takes the size from the payloads of a key frame.
+func (c *Clip) measure(payloads [][]byte) error {
+	width, height, ok := 0, 0, false
+	for i := 0; i < len(payloads) && !ok; i++ {
+		width, height, ok = payload.Size(c.codec, payloads[i])
 	}
-	return out
+
+	switch {
+	case !ok:
+		return errors.New("the size of the picture cannot be read: encode the file again")
+	case min(width, height) < minSide || max(width, height) > maxSide:
+		return fmt.Errorf("the size is %dx%d: make each side %d to %d pixels long", width, height, minSide, maxSide)
+	case c.width == 0:
+		c.width, c.height = width, height
+	case c.width != width || c.height != height:
+		return fmt.Errorf("the size changes from %dx%d to %dx%d: encode all pictures in one size", c.width, c.height, width, height)
+	}
+
+	return nil
+}
+
+// add appends a picture.
+func (c *Clip) add(f frame) error {
+	if len(c.frames) == maxFrames {
+		return errors.New("there are more than 600 pictures: make the loop shorter")
+	}
+	c.frames = append(c.frames, f)
+
+	return nil
 }

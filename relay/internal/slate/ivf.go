@@ -5,116 +5,120 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/talwtn/caddy-wtn/relay/internal/payload"
 )
 
+// IVF: a file header, and a header of 12 bytes (size, timestamp) before each
+// picture; all numbers are little-endian.
 const (
-	ivfMagic       = "DKIF"
+	ivfSignature   = "DKIF"
 	ivfHeader      = 32
 	ivfFrameHeader = 12
 )
 
-var ivfCodecs = map[string]string{"VP80": "VP8", "VP90": "VP9", "AV01": "AV1", "H264": "H264", "H265": "H265", "HEVC": "H265"}
+var ivfCodecs = map[string]string{
+	"VP80": payload.VP8,
+	"VP90": payload.VP9,
+	"AV01": payload.AV1,
+	"H264": payload.H264,
+	"H265": payload.H265,
+}
 
-// readIVF reads the container of libvpx: a header, then frames with their size
-// and time.
-func readIVF(b []byte) (*Clip, error) {
-	if len(b) < ivfHeader {
-		return nil, errors.New("the IVF header is cut off")
+var errCut = errors.New("the file is cut off: copy or encode it again")
+
+func isIVF(data []byte) bool {
+	return len(data) >= len(ivfSignature) && string(data[:len(ivfSignature)]) == ivfSignature
+}
+
+func parseIVF(data []byte) (*Clip, error) {
+	if len(data) < ivfHeader {
+		return nil, errCut
 	}
-	fourcc := string(b[8:12])
-	c := &Clip{codec: ivfCodecs[fourcc]}
-	if c.codec == "" {
-		return nil, fmt.Errorf("the IVF file holds %q: use VP8, VP9, AV1, H.264 or H.265", fourcc)
+
+	codec, ok := ivfCodecs[string(data[8:12])]
+	if !ok {
+		return nil, fmt.Errorf("IVF with codec %q: encode it as VP80, VP90, AV01, H264 or H265", data[8:12])
 	}
-	rate, scale := binary.LittleEndian.Uint32(b[16:]), binary.LittleEndian.Uint32(b[20:])
-	if rate == 0 || scale == 0 {
-		return nil, errors.New("the IVF file has no time base")
+	header := int(binary.LittleEndian.Uint16(data[6:]))
+	rate, scale := binary.LittleEndian.Uint32(data[16:]), binary.LittleEndian.Uint32(data[20:])
+	if header < ivfHeader || header > len(data) || rate == 0 || scale == 0 {
+		return nil, errors.New("the IVF header is damaged: encode the file again")
 	}
-	header := int(binary.LittleEndian.Uint16(b[6:]))
-	if header < ivfHeader || header > len(b) {
-		return nil, errors.New("the IVF header has a wrong length")
+
+	c := &Clip{codec: codec}
+	times, err := c.addIVF(data[header:])
+	if err != nil {
+		return nil, err
 	}
-	var stamps []uint64
-	for b = b[header:]; len(b) > 0 && len(c.frames) <= maxFrames; {
-		if len(b) < ivfFrameHeader {
-			return nil, errors.New("the IVF file is cut off")
+
+	return c, c.setDurations(times, float64(scale)/float64(rate))
+}
+
+// addIVF adds all pictures and returns their timestamps.
+func (c *Clip) addIVF(data []byte) (times []uint64, err error) {
+	var sets parameterSets
+
+	for len(data) > 0 {
+		if len(data) < ivfFrameHeader {
+			return nil, errCut
 		}
-		size := int(binary.LittleEndian.Uint32(b))
-		if size > len(b)-ivfFrameHeader || size < 0 {
-			return nil, errors.New("the IVF file is cut off")
+		n, at := binary.LittleEndian.Uint32(data), binary.LittleEndian.Uint64(data[4:])
+		data = data[ivfFrameHeader:]
+		if uint64(n) > uint64(len(data)) {
+			return nil, errCut
 		}
-		data := b[ivfFrameHeader : ivfFrameHeader+size]
-		stamps = append(stamps, binary.LittleEndian.Uint64(b[4:]))
-		c.frames = append(c.frames, frame{data: data, key: isKey(c.codec, data)})
-		b = b[ivfFrameHeader+size:]
+
+		f, err := c.picture(&sets, data[:n])
+		if err == nil {
+			err = c.add(f)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("picture %d: %w", len(times)+1, err)
+		}
+		times = append(times, at)
+		data = data[n:]
 	}
-	for i := range c.frames {
-		c.frames[i].time = stillTime
+
+	return times, nil
+}
+
+// picture reads one picture of an IVF file.
+func (c *Clip) picture(sets *parameterSets, data []byte) (frame, error) {
+	switch c.codec {
+	case payload.VP8:
+		return readVP8(data)
+	case payload.VP9:
+		return readVP9(data)
+	case payload.AV1:
+		return readAV1(data)
+	}
+
+	units, err := splitAnnexB(data)
+	if err != nil {
+		return frame{}, err
+	}
+
+	return sets.picture(c.codec, units)
+}
+
+// setDurations gives each picture the time to the next, and the last one that of
+// the one before it. A tick is in seconds.
+func (c *Clip) setDurations(times []uint64, tick float64) error {
+	for i := range times {
 		switch {
-		case i+1 < len(stamps):
-			ticks := min(stamps[i+1]-stamps[i], 1<<32) // a wrong order becomes the longest time
-			c.frames[i].time = bounded(float64(ticks) * float64(scale) / float64(rate))
+		case i+1 < len(times):
+			seconds := float64(times[i+1]-times[i]) * tick
+			// Compare before converting: a difference below zero is a huge number.
+			if times[i+1] <= times[i] || seconds < minDuration.Seconds() || seconds > maxDuration.Seconds() {
+				return fmt.Errorf("picture %d is not shown between %v and %v: encode at a constant rate, "+
+					"without B-frames and hidden pictures (-bf 0, -auto-alt-ref 0)", i+1, minDuration, maxDuration)
+			}
+			c.frames[i].duration = time.Duration(seconds * float64(time.Second))
 		case i > 0:
-			c.frames[i].time = c.frames[i-1].time
+			c.frames[i].duration = c.frames[i-1].duration
 		}
 	}
-	return c, nil
-}
 
-func bounded(seconds float64) time.Duration {
-	if !(seconds < longest.Seconds()) {
-		return longest
-	}
-	return max(shortest, time.Duration(seconds*float64(time.Second)))
-}
-
-// isKey tells whether a frame can be decoded by itself.
-func isKey(codec string, b []byte) bool {
-	if len(b) == 0 {
-		return false
-	}
-	switch codec {
-	case "VP8": // RFC 6386 9.1
-		return b[0]&1 == 0
-	case "VP9": // frame_marker, profile, show_existing_frame, frame_type
-		if b[0]>>6 != 2 {
-			return false
-		}
-		if b[0]&0x30 == 0x30 { // profile 3 has a reserved bit
-			return b[0]&0x06 == 0
-		}
-		return b[0]&0x0c == 0
-	case "AV1":
-		return hasSequenceHeader(b)
-	}
-	for _, n := range splitNALs(b) {
-		if isIDR(codec, n) {
-			return true
-		}
-	}
-	return false
-}
-
-// hasSequenceHeader looks for the OBU that begins a coded video sequence (AV1
-// 7.5).
-func hasSequenceHeader(b []byte) bool {
-	for len(b) > 1 {
-		kind, extended, sized := b[0]>>3&15, b[0]&4 != 0, b[0]&2 != 0
-		if kind == 1 {
-			return true
-		}
-		b = b[1:]
-		if extended {
-			b = b[1:]
-		}
-		if !sized {
-			return false
-		}
-		size, n := binary.Uvarint(b)
-		if n <= 0 || size > uint64(len(b)-n) {
-			return false
-		}
-		b = b[n+int(size):]
-	}
-	return false
+	return nil
 }

@@ -22,8 +22,9 @@
 #   - no encoder's greetings (SEI) are left in.
 set -eu
 cd "$(dirname "$0")"
-still=$(mktemp "${TMPDIR:-/tmp}/slate.XXXXXX.nut")
-trap 'rm -f "$still"' EXIT
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+still=$work/still.nut
 
 # The picture, by distance in pixels from the edges of its parts, so that they
 # are smooth: r is the way from the centre, the ring has the radius 72, and the
@@ -42,8 +43,8 @@ run() { ffmpeg -nostdin -hide_banner -loglevel error -y "$@"; }
 run -f lavfi -i "color=black:size=640x360:rate=1,format=yuv420p,geq=lum='$ground+(184-($ground))*$sign':cb=128:cr=128" \
 	-frames:v 2 -c:v ffv1 "$still"
 
-run -i "$still" -c:v libx264 -profile:v baseline -level:v 3.1 -preset veryslow -crf 22 -g 1 -bf 0 \
-	-x264-params "annexb=1:repeat-headers=1:aq-mode=0:ipratio=1" \
+run -i "$still" -c:v libx264 -profile:v baseline -level:v 3.1 -preset veryslow -qp 23 -g 1 -bf 0 \
+	-x264-params "annexb=1:repeat-headers=1" \
 	-bsf:v "filter_units=remove_types=6|9" -f h264 default.h264
 
 run -i "$still" -frames:v 1 -c:v libx265 -profile:v main -preset veryslow \

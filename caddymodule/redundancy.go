@@ -102,7 +102,7 @@ func (r *Routes) provision(app *App) error {
 		if len(p.Upstreams) == 0 {
 			return errors.New("push names no upstream")
 		}
-		if err := app.knownUpstreams(p.Upstreams); err != nil {
+		if err := app.usableUpstreams(relay.RolePush, p.Upstreams); err != nil {
 			return fmt.Errorf("push: %w", err)
 		}
 		switch relay.PushMode(p.Mode) {
@@ -115,7 +115,7 @@ func (r *Routes) provision(app *App) error {
 		if len(p.Upstreams) == 0 {
 			return errors.New("pull names no upstream")
 		}
-		if err := app.knownUpstreams(p.Upstreams); err != nil {
+		if err := app.usableUpstreams(relay.RolePull, p.Upstreams); err != nil {
 			return fmt.Errorf("pull: %w", err)
 		}
 		switch relay.Standby(p.Standby) {
@@ -178,7 +178,7 @@ func (s *Slate) load() error {
 	}
 	defer f.Close()
 	if s.clip, err = relay.ReadSlate(name, f); err != nil {
-		return fmt.Errorf("slate %s: %w", name, err)
+		return err // begins with what it is about
 	}
 	return nil
 }
