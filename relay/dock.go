@@ -19,6 +19,8 @@ const (
 	// brokenPause is how long an upstream that refuses what is configured is not
 	// asked again by the same stream.
 	brokenPause = time.Minute
+	// lostPath is how long an upstream may leave the checks of its path unanswered.
+	lostPath = 5 * time.Second
 	// settled is how long media has to flow to be forgiven former failures.
 	settled = 30 * time.Second
 )
@@ -248,9 +250,30 @@ func (h *Hub) offer(stream string, role Role) (*offering, error) {
 	return &offering{s, p}, nil
 }
 
-// connect opens the leg to an upstream that answered. We are the controlling
-// agent: many servers are ICE-lite and would never check.
-func (h *Hub) connect(o *offering, answer *sdpneg.Offer, handler leg.Handler) (*leg.Leg, error) {
+// connect opens the leg to an upstream that answered, and makes the session
+// known; or ends it. We are the controlling agent: many servers are ICE-lite and
+// would never check.
+func (h *Hub) connect(o *offering, answer *sdpneg.Offer, handler leg.Handler) error {
+	s := o.session
+	l, err := h.newLeg(o, answer, handler)
+	if err == nil {
+		if p, ok := handler.(*push); ok {
+			p.attach(l)
+		}
+		if s.unlessEnded(func() { s.leg.Store(l) }) {
+			err = h.started(s)
+		} else {
+			l.Close()
+			err = ErrNotReady
+		}
+	}
+	if err != nil {
+		s.End(ReasonHandshake)
+	}
+	return err
+}
+
+func (h *Hub) newLeg(o *offering, answer *sdpneg.Offer, handler leg.Handler) (*leg.Leg, error) {
 	prints := make([]leg.Fingerprint, len(answer.Fingerprints))
 	for i, f := range answer.Fingerprints {
 		prints[i] = leg.Fingerprint{Hash: f.Hash, Value: f.Value}
@@ -281,6 +304,18 @@ func (a attempt) create(ctx context.Context, o *offering, stream string, sdp []b
 	}
 	a.u.sessions.Add(1)
 	return &atUpstream{up: a.u, resource: res, order: a.order}, nil
+}
+
+// late tells whether, and why, a session there should end now.
+func (a *atUpstream) late(s *Session, now int64) (Reason, bool) {
+	if s.connected() {
+		return ReasonUpstreamLost, s.leg.Load().Unanswered(now) > lostPath
+	}
+	limit := 3 * time.Second
+	if c := a.up.config.Load(); c != nil {
+		limit = c.SetupTimeout
+	}
+	return ReasonNoConnect, now-s.created > int64(limit)
 }
 
 // remove deletes the resource at the vendor, without anybody waiting for it but

@@ -9,9 +9,6 @@ import (
 	"github.com/talwtn/caddy-wtn/relay/internal/sdpneg"
 )
 
-// lostPath is how long a vendor may leave the checks of its path unanswered.
-const lostPath = 5 * time.Second
-
 // pull is a session of ours at an upstream, which sends us the stream: a
 // publisher in all but who made the connection.
 type pull struct {
@@ -30,14 +27,7 @@ func (p *pull) HandleEnd(error) {
 
 // overdue implements owner.
 func (p *pull) overdue(now int64, _ *Config) (Reason, bool) {
-	if !p.connected() {
-		limit := 3 * time.Second
-		if c := p.up.config.Load(); c != nil {
-			limit = c.SetupTimeout
-		}
-		return ReasonNoConnect, now-p.created > int64(limit)
-	}
-	return ReasonUpstreamLost, p.leg.Load().Unanswered(now) > lostPath
+	return p.late(p.Session, now)
 }
 
 // release implements owner.
@@ -131,17 +121,7 @@ func (p *puller) accept(o *offering, at *atUpstream) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := h.connect(o, answer, q)
-	if err == nil {
-		if !s.unlessEnded(func() { s.leg.Store(l) }) {
-			l.Close()
-			err = ErrNotReady
-		} else {
-			err = h.started(s)
-		}
-	}
-	if err != nil {
-		s.End(ReasonHandshake)
+	if err := h.connect(o, answer, q); err != nil {
 		return nil, err
 	}
 	p.answer(nil)

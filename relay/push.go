@@ -24,14 +24,7 @@ func (p *push) HandleEnd(error) {
 
 // overdue implements owner.
 func (p *push) overdue(now int64, _ *Config) (Reason, bool) {
-	if !p.connected() {
-		limit := 3 * time.Second
-		if c := p.up.config.Load(); c != nil {
-			limit = c.SetupTimeout
-		}
-		return ReasonNoConnect, now-p.created > int64(limit)
-	}
-	return ReasonUpstreamLost, p.leg.Load().Unanswered(now) > lostPath
+	return p.late(p.Session, now)
 }
 
 // release implements owner.
@@ -230,18 +223,7 @@ func (p *pusher) accept(o *offering, at *atUpstream, source []codec.Codec) (*Ses
 	w.subscribers.Add(1)
 	h.mu.Unlock()
 
-	l, err := h.connect(o, answer, q)
-	if err == nil {
-		q.attach(l)
-		if !s.unlessEnded(func() { s.leg.Store(l) }) {
-			l.Close()
-			err = ErrNotReady
-		} else {
-			err = h.started(s)
-		}
-	}
-	if err != nil {
-		s.End(ReasonHandshake)
+	if err := h.connect(o, answer, q); err != nil {
 		return nil, err
 	}
 	return s, nil
