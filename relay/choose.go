@@ -57,6 +57,7 @@ func (h *Hub) direct() {
 			if len(st.others) > 0 || st.puller != nil || st.slate != nil {
 				st.choose(now)
 			}
+			h.foresee(st, now)
 			if h.cover(st, now) {
 				h.task(func() { h.giveUp(st) })
 			}
@@ -97,6 +98,28 @@ func (st *stream) choose(now int64) {
 		case p.connected():
 			st.prog.await(p.src)
 		}
+	}
+}
+
+const (
+	// foreseeMedia and foreseePath are for how long nothing of a kind may come
+	// from a publisher before its stream is looked for at upstreams, too.
+	foreseeMedia = time.Second
+	foreseePath  = 2 * time.Second
+	// foreseeAgain is the least distance of two such attempts.
+	foreseeAgain = 30 * time.Second
+)
+
+// foresee begins to pull a stream whose only publisher seems to have vanished,
+// before that is certain. The hub's lock is held.
+func (h *Hub) foresee(st *stream, now int64) {
+	p := st.publisher
+	if p == nil || len(st.others) > 0 || st.puller != nil || !st.pulls() || !p.connected() {
+		return
+	}
+	if now-p.heardAt() > int64(foreseeMedia) && p.silence(now) > foreseePath && now-st.foreseenAt > int64(foreseeAgain) {
+		st.foreseenAt = now
+		h.startPull(st)
 	}
 }
 

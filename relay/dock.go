@@ -20,7 +20,7 @@ const (
 	// asked again by the same stream.
 	brokenPause = time.Minute
 	// lostPath is how long an upstream may leave the checks of its path unanswered.
-	lostPath = 5 * time.Second
+	lostPath = 3 * time.Second
 	// settled is how long media has to flow to be forgiven former failures.
 	settled = 30 * time.Second
 )

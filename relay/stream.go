@@ -15,26 +15,27 @@ import (
 // as it is pulled from elsewhere or a subscriber is held. Guarded by the hub's
 // lock.
 type stream struct {
-	name      string
-	since     time.Time
-	prog      *program
-	publisher *publisher   // has the program, or is the first to get it; nil: subscribers are held
-	others    []*publisher // all others, connected or connecting, in order of arrival
-	routing   route        // of the newest requests
-	chooser   *choice.Chooser
-	puller    *puller // nil: not pulled
-	pusher    *pusher // nil: not pushed
-	subs      map[*subscriber]struct{}
-	pushes    map[*push]struct{}
-	sent      []codec.Codec     // by the source that had the program last
-	slate     *slateSource      // shown now; nil: none
-	darkAt    int64             // since when nothing flows, 0: it does
-	keepUntil int64             // how long it waits for another publisher, 0: it does not
-	holder    *source           // had the program last; nil: nobody so far
-	drill     chan TakeoverInfo // hears of the next takeover; nil: nobody waits for it
-	failedAt  int64             // when a source died and another took over, 0: never
-	announced bool              // somebody has heard of it
-	changed   chan struct{}     // closed with the next change of active; nil: nobody watches
+	name       string
+	since      time.Time
+	prog       *program
+	publisher  *publisher   // has the program, or is the first to get it; nil: subscribers are held
+	others     []*publisher // all others, connected or connecting, in order of arrival
+	routing    route        // of the newest requests
+	chooser    *choice.Chooser
+	puller     *puller // nil: not pulled
+	pusher     *pusher // nil: not pushed
+	subs       map[*subscriber]struct{}
+	pushes     map[*push]struct{}
+	sent       []codec.Codec     // by the source that had the program last
+	slate      *slateSource      // shown now; nil: none
+	darkAt     int64             // since when nothing flows, 0: it does
+	keepUntil  int64             // how long it waits for another publisher, 0: it does not
+	holder     *source           // had the program last; nil: nobody so far
+	drill      chan TakeoverInfo // hears of the next takeover; nil: nobody waits for it
+	foreseenAt int64             // when a pull began because its publisher seemed to vanish
+	failedAt   int64             // when a source died and another took over, 0: never
+	announced  bool              // somebody has heard of it
+	changed    chan struct{}     // closed with the next change of active; nil: nobody watches
 }
 
 // streamOf finds or makes the stream; whoever makes it sees that it is kept or

@@ -91,11 +91,13 @@ func (h *hub) create(t target, offer string, how behaviour.Session) (*session, s
 	if t.role == behaviour.Publish {
 		err = v.makePublisher()
 	} else {
-		pub := h.publisher(t.stream)
-		if pub == nil {
+		cs := syntheticCodecs
+		if pub := h.publisher(t.stream); pub != nil {
+			cs = pub.codecs()
+		} else if v.synthetic = h.controls.behaviour().Synthetic; !v.synthetic {
 			return nil, "", errNoStream
 		}
-		err = v.makeViewer(pub.codecs())
+		err = v.makeViewer(cs)
 	}
 	if err != nil {
 		v.close()

@@ -57,6 +57,7 @@ func run() error {
 		return err
 	}
 	h := newHub(c, conn)
+	go h.synthesise()
 	s := &server{controls: c, hub: h, scheme: "http", host: public.Addr().String()}
 	failed := make(chan error, 2)
 	web := &http.Server{Handler: s}

@@ -38,7 +38,8 @@ type session struct {
 	seen      codecs // what it does send
 
 	// of a viewer
-	outlets map[webrtc.RTPCodecType]*outlet
+	outlets   map[webrtc.RTPCodecType]*outlet
+	synthetic bool // gets what no publisher sends
 }
 
 func (v *session) makePublisher() (err error) {

@@ -18,6 +18,9 @@ type Behaviour struct {
 	Token string `json:"token,omitempty"`
 	// HTTPDelay holds every request up before it is looked at.
 	HTTPDelay Millis `json:"httpDelayMs,omitempty"`
+	// Synthetic lets streams be played that nobody publishes: their players get
+	// a tiny picture, ten times a second, in sessions made from now on.
+	Synthetic bool `json:"synthetic,omitempty"`
 }
 
 // HTTP is what becomes of requests to the WHIP and WHEP endpoints and sessions.
