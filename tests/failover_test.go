@@ -140,8 +140,9 @@ func requireRecovery(t *testing.T, what string, i harness.Interruption) {
 // timeline from the beginning to the end.
 func requireSameTracks(t *testing.T, v *harness.Viewer) {
 	t.Helper()
-	// A chain of five processes on a busy host is late by more than a short one.
-	const pace = 600 * time.Millisecond
+	// A takeover while the host stalls takes that into the timeline, and a chain
+	// of five processes stalls easily where others are busy, too.
+	const pace = time.Second
 	for _, x := range harness.Check(v.Video(), harness.Rules{Codec: harness.H264, Pace: pace}) {
 		if x.Fault != harness.FaultMarker || !keyAfter(v.Video(), x.Index) {
 			t.Errorf("viewer: %s", x)
