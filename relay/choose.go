@@ -117,7 +117,7 @@ func (h *Hub) foresee(st *stream, now int64) {
 	if p == nil || len(st.others) > 0 || st.puller != nil || !st.pulls() || !p.connected() {
 		return
 	}
-	if now-p.heardAt() > int64(foreseeMedia) && p.silence(now) > foreseePath && now-st.foreseenAt > int64(foreseeAgain) {
+	if now-p.heardAt() > int64(foreseeMedia) && p.silence(now) > foreseePath && (st.foreseenAt == 0 || now-st.foreseenAt > int64(foreseeAgain)) {
 		st.foreseenAt = now
 		h.startPull(st)
 	}

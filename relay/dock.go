@@ -3,7 +3,9 @@ package relay
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -38,7 +40,7 @@ type dock struct {
 	nextAt  int64 // not before
 	err     error // of the last attempt
 	wellAt  int64 // since when media flows, 0: it does not
-	lostAt  int64 // when the last session ended that was not ours to end
+	lostAt  int64 // when the last attempt failed, or a session ended that was not ours to end
 }
 
 // attempt is one try to make a session at an upstream. last says that the
@@ -108,7 +110,7 @@ func (k *docks) route(names []string) {
 	k.hub.mu.Lock()
 	found := make([]*upstream, 0, len(names))
 	for _, n := range names {
-		if u := k.hub.upstreams[n]; u != nil {
+		if u := k.hub.upstreams[n]; u != nil && !slices.Contains(found, u) {
 			found = append(found, u)
 		}
 	}
@@ -123,7 +125,7 @@ func (k *docks) route(names []string) {
 			d = &dock{u: u}
 			u.users.Add(1)
 		}
-		d.order = i
+		d.rank(i)
 		k.list = append(k.list, d)
 	}
 	for _, d := range old {
@@ -133,6 +135,17 @@ func (k *docks) route(names []string) {
 				k.hub.endLater(d.session, ReasonUnused)
 			}
 		}
+	}
+}
+
+// rank gives the dock, and its session, its place among the others. Needs k.mu.
+func (d *dock) rank(order int) {
+	d.order = order
+	if d.session == nil {
+		return
+	}
+	if q, ok := d.session.owner.(*pull); ok {
+		q.order.Store(int32(order))
 	}
 }
 
@@ -181,10 +194,15 @@ func (k *docks) opened(d *dock, s *Session, err error) {
 	defer k.mu.Unlock()
 	defer k.wake()
 	d.trying, d.tried, d.session, d.err = false, true, s, err
+	d.rank(d.order)
+	if s != nil && !slices.Contains(k.list, d) { // the upstream, or all of this, was given up meanwhile
+		k.hub.endLater(s, ReasonUnused)
+	}
 	if err == nil || k.ctx.Err() != nil {
 		return
 	}
 	now, e := leg.Now(), upstreamError(err)
+	d.lostAt = now
 	switch e.Action {
 	case UpstreamBroken:
 		d.nextAt = now + int64(brokenPause)
@@ -291,19 +309,25 @@ func (h *Hub) newLeg(o *offering, answer *sdpneg.Offer, handler leg.Handler) (*l
 type atUpstream struct {
 	up       *upstream
 	resource UpstreamResource
-	order    int
+	order    atomic.Int32 // among the upstreams of its stream
 	removed  sync.Once
 }
 
 // create asks the upstream for a session with our offer.
 func (a attempt) create(ctx context.Context, o *offering, stream string, sdp []byte) (*atUpstream, error) {
 	r := UpstreamRequest{Role: o.session.role, Stream: publicName(stream), Offer: sdp, Session: o.session.id}
-	res, err := a.u.create(ctx, r, a.last)
+	if err := a.u.admit(ctx, a.last); err != nil {
+		return nil, err
+	}
+	o.session.started, o.session.created = time.Now(), leg.Now() // its time to connect does not run while it queues
+	res, err := a.u.create(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	a.u.sessions.Add(1)
-	return &atUpstream{up: a.u, resource: res, order: a.order}, nil
+	at := &atUpstream{up: a.u, resource: res}
+	at.order.Store(int32(a.order))
+	return at, nil
 }
 
 // late tells whether, and why, a session there should end now.
@@ -324,7 +348,9 @@ func (a *atUpstream) remove(h *Hub) { a.removed.Do(func() { a.delete(h) }) }
 
 func (a *atUpstream) delete(h *Hub) {
 	a.up.sessions.Add(-1)
-	h.task(func() {
+	// Not by task, which Close refuses in the end: an attempt that Close waits
+	// for may have been answered only then.
+	h.tasks.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), deleteTimeout)
 		defer cancel()
 		if err := a.resource.Delete(ctx); err != nil {

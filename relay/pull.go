@@ -2,6 +2,8 @@ package relay
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,8 +16,9 @@ import (
 type pull struct {
 	*publisher
 	*atUpstream
-	paused atomic.Bool // its media was asked to wait
-	asked  bool        // likewise, as the puller knows it
+	asked  atomic.Bool // its media is to wait
+	paused atomic.Bool // and does, as far as we know
+	pauses sync.Mutex  // orders the requests for that
 }
 
 // HandleEnd implements leg.Handler: nobody but us comes back.
@@ -55,19 +58,28 @@ func (p *pull) probe() {
 	}
 }
 
-// pause asks the vendor to hold the media back, or not any more. Where that is
-// not possible the standby is a hot one.
-func (p *pull) pause(wait bool) {
+// pause asks the vendor to hold the media back, or not any more, whichever was
+// asked for last. Where that is not possible the standby is a hot one; one that
+// does not go on is ended.
+func (p *pull) pause() {
+	p.pauses.Lock()
+	defer p.pauses.Unlock()
 	ctx, cancel := context.WithTimeout(p.hub.life, deleteTimeout)
 	defer cancel()
+	wait := p.asked.Load()
 	if wait {
 		p.paused.Store(true)
 	}
-	if err := p.resource.Pause(ctx, wait); err != nil || !wait {
+	err := p.resource.Pause(ctx, wait)
+	if err != nil || !wait {
 		p.paused.Store(false)
 	}
-	if !wait {
+	switch {
+	case wait:
+	case err == nil || errors.Is(err, ErrNoPause) || p.flowing(leg.Now()):
 		p.src.requestKeyframe(leg.Now())
+	default:
+		p.hub.endLater(p.Session, ReasonUpstreamLost)
 	}
 }
 

@@ -74,11 +74,13 @@ func (p *puller) plan(now int64) bool {
 		p.idleAt = now
 	}
 	if idle && now-p.idleAt > int64(linger) {
-		return !p.finish()
+		return !p.finish(v.local)
 	}
 	p.mu.Lock()
 	live, tried, wrong := p.attend(v, now), true, error(nil)
+	there := false
 	for _, d := range p.list {
+		there = there || d.session != nil && d.session.connected()
 		tried = tried && (d.tried || !d.u.usable(now, false)) && !d.trying
 		wrong = worse(wrong, d.err)
 	}
@@ -86,12 +88,13 @@ func (p *puller) plan(now int64) bool {
 		tried, wrong = true, &UpstreamError{Action: UpstreamBroken, Detail: "none of the upstreams of this stream is configured"}
 	}
 	p.mu.Unlock()
-	if live {
+	if there {
 		p.goneAt = 0
-		return true
+	} else if p.goneAt == 0 {
+		p.goneAt = now // attempts that fail do not prolong the wait
 	}
-	if p.goneAt == 0 {
-		p.goneAt = now
+	if live {
+		return true
 	}
 	return !p.hopeless(v, now, tried, wrong)
 }
@@ -179,7 +182,7 @@ func (p *puller) mute(d *dock, now int64) bool {
 func (p *puller) useless(d *dock, now int64, delivering bool) bool {
 	q := d.session.owner.(*pull)
 	since := max(q.readyAt.Load(), q.heardAt())
-	return delivering && !q.asked && q.readyAt.Load() != 0 && now-since > int64(stalledPull)
+	return delivering && !q.asked.Load() && q.readyAt.Load() != 0 && now-since > int64(stalledPull)
 }
 
 // trim ends what a cold standby left over: sessions that are worse than the one
@@ -210,7 +213,9 @@ func (p *puller) find(q *publisher) *dock {
 }
 
 // rest has warm standbys wait without media while the one with the program is
-// well, and go on when they are needed. Needs p.mu.
+// well, and go on when they are needed. Better ones than that do not wait, for
+// they have to show that they are well before the stream goes back to them.
+// Needs p.mu.
 func (p *puller) rest(v view, now int64) {
 	well := v.holder != nil && !v.holder.local() && v.holder.flowing(now) && !v.need
 	for _, d := range p.list {
@@ -218,11 +223,10 @@ func (p *puller) rest(v view, now int64) {
 			continue
 		}
 		q := d.session.owner.(*pull)
-		wait := well && q.publisher != v.holder && (d.wellAt != 0 || q.asked)
-		if q.asked == wait || !wait && !q.paused.Load() {
-			continue
+		better := well && !v.routing.Failover.FailbackManual && compareRank(q.publisher, v.holder) < 0
+		wait := well && !better && q.publisher != v.holder && (d.wellAt != 0 || q.asked.Load())
+		if q.asked.Swap(wait) != wait {
+			p.hub.task(q.pause)
 		}
-		q.asked = wait
-		p.hub.task(func() { q.pause(wait) })
 	}
 }

@@ -43,6 +43,8 @@ func (h *Hub) pullFirst(ctx context.Context, r *OfferRequest) error {
 	case <-first:
 	case <-ctx.Done():
 		err = ErrUpstreamTimeout
+	case <-h.life.Done():
+		err = ErrNotReady
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -91,13 +93,13 @@ func (p *puller) hopeless(v view, now int64, tried bool, wrong error) bool {
 		}
 		return false
 	case p.refused():
-		return now-p.goneAt > int64(pullRefusal) && p.finish()
+		return now-p.goneAt > int64(pullRefusal) && p.finish(true)
 	case answered:
 		grace := h.config.Load().Grace
 		if s := v.routing.Slate; s != nil {
 			grace = max(grace, s.max())
 		}
-		return now-p.goneAt > int64(grace) && p.finish()
+		return now-p.goneAt > int64(grace) && p.finish(true)
 	}
 	return false
 }
@@ -124,9 +126,12 @@ func refusal(err error) error {
 func (p *puller) answer(err error) {
 	p.hub.mu.Lock()
 	defer p.hub.mu.Unlock()
-	if !isClosed(p.first) {
+	switch {
+	case !isClosed(p.first):
 		p.err = err
 		close(p.first)
+	case err == nil:
+		p.err = nil // refused before, but there now
 	}
 }
 
@@ -140,11 +145,12 @@ func isClosed(c chan struct{}) bool {
 }
 
 // finish takes the puller off its stream, unless a viewer has come meanwhile.
-// With it the stream ends if nobody publishes here.
-func (p *puller) finish() bool {
+// With it the stream ends if nobody publishes here. anyway: viewers that are
+// there already are no reason to go on.
+func (p *puller) finish(anyway bool) bool {
 	h := p.hub
 	h.mu.Lock()
-	if p.waiting > 0 {
+	if p.waiting > 0 || !anyway && len(p.st.subs) > 0 {
 		h.mu.Unlock()
 		return false
 	}

@@ -148,7 +148,7 @@ func compareRank(a, b *publisher) int {
 		}
 		return 1
 	case !a.local():
-		return a.pull.order - b.pull.order
+		return int(a.pull.order.Load() - b.pull.order.Load())
 	case a.successor != b.successor || a.successor:
 		return int(b.number) - int(a.number)
 	case a.priority != b.priority:

@@ -110,18 +110,14 @@ func (c UpstreamConfig) withDefaults() UpstreamConfig {
 	return c
 }
 
-// create makes a resource, as far as patience with the upstream allows. last
-// says that the stream has no other upstream to go to.
-func (u *upstream) create(ctx context.Context, r UpstreamRequest, last bool) (UpstreamResource, error) {
-	c := u.config.Load()
-	if c == nil {
-		return nil, &UpstreamError{Action: UpstreamBroken, Detail: "the upstream is not configured any more"}
-	}
+// admit waits for a place among the requests to the upstream, as far as patience
+// with it allows. last says that the stream has no other upstream to go to.
+func (u *upstream) admit(ctx context.Context, last bool) error {
 	u.mu.Lock()
 	now := leg.Now()
 	if !u.breaker.Allow(now, last) {
 		u.mu.Unlock()
-		return nil, &UpstreamError{Action: UpstreamNext, Detail: "the upstream is left alone for a while, for several streams failed there"}
+		return &UpstreamError{Action: UpstreamNext, Detail: "the upstream is left alone for a while, for several streams failed there"}
 	}
 	wait := u.bucket.Take(now)
 	u.mu.Unlock()
@@ -131,8 +127,17 @@ func (u *upstream) create(ctx context.Context, r UpstreamRequest, last bool) (Up
 		select {
 		case <-t.C:
 		case <-ctx.Done():
-			return nil, &UpstreamError{Action: UpstreamNext, Detail: "too many sessions are being made there", Err: ctx.Err()}
+			return &UpstreamError{Action: UpstreamNext, Detail: "too many sessions are being made there", Err: ctx.Err()}
 		}
+	}
+	return nil
+}
+
+// create makes a resource.
+func (u *upstream) create(ctx context.Context, r UpstreamRequest) (UpstreamResource, error) {
+	c := u.config.Load()
+	if c == nil {
+		return nil, &UpstreamError{Action: UpstreamBroken, Detail: "the upstream is not configured any more"}
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.SetupTimeout)
 	defer cancel()
