@@ -37,10 +37,11 @@ type dock struct {
 	trying  bool
 	tried   bool
 	backoff discipline.Backoff
-	nextAt  int64 // not before
-	err     error // of the last attempt
-	wellAt  int64 // since when media flows, 0: it does not
-	lostAt  int64 // when the last attempt failed, or a session ended that was not ours to end
+	nextAt  int64           // not before
+	err     error           // of the last attempt
+	refused *UpstreamConfig // what the upstream did not take; nil: anything else failed
+	wellAt  int64           // since when media flows, 0: it does not
+	lostAt  int64           // when the last attempt failed, or a session ended that was not ours to end
 }
 
 // attempt is one try to make a session at an upstream. last says that the
@@ -98,6 +99,9 @@ func (k *docks) run(plan func(now int64) bool) {
 // leave ends everything at the upstreams.
 func (k *docks) leave() {
 	k.cancel()
+	if k.hub.life.Err() != nil {
+		return // Close ends them, and says why
+	}
 	for _, s := range k.sessions() {
 		k.hub.endLater(s, ReasonUnused)
 	}
@@ -171,6 +175,9 @@ func (k *docks) sessions() (list []*Session) {
 
 // ready tells whether a session may be tried now. Needs k.mu.
 func (k *docks) ready(d *dock, now int64, last bool) bool {
+	if d.refused != nil && d.refused != d.u.config.Load() {
+		d.refused, d.nextAt = nil, now // it may take what is configured now
+	}
 	return d.session == nil && !d.trying && now >= d.nextAt && d.u.usable(now, last)
 }
 
@@ -185,7 +192,7 @@ func (k *docks) dial(d *dock, last bool) {
 			return
 		}
 		<-s.Done()
-		k.ended(d, s.reason)
+		k.ended(d, s)
 	})
 }
 
@@ -205,26 +212,28 @@ func (k *docks) opened(d *dock, s *Session, err error) {
 	d.lostAt = now
 	switch e.Action {
 	case UpstreamBroken:
-		d.nextAt = now + int64(brokenPause)
+		d.nextAt, d.refused = now+int64(brokenPause), d.u.config.Load()
 	default:
 		d.nextAt = now + int64(d.backoff.Next(now, e.RetryAfter, rand.Float64()))
 	}
-	k.hub.env.Load().Logger.Info("upstream refused", zap.String("stream", k.stream), zap.String("role", string(k.role)),
+	k.hub.env.Load().Logger.Info("upstream refused", zap.String("stream", publicName(k.stream)), zap.String("role", string(k.role)),
 		zap.String("upstream", d.u.name), zap.String("again_in", time.Duration(d.nextAt-now).Round(time.Millisecond).String()), zap.Error(err))
 }
 
 // ended takes note of a session's end.
-func (k *docks) ended(d *dock, r Reason) {
+func (k *docks) ended(d *dock, s *Session) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	defer k.wake()
 	d.session, d.wellAt = nil, 0
 	now := leg.Now()
-	switch r {
+	switch r := s.reason; r {
 	case ReasonUpstreamLost, ReasonNoConnect, ReasonHandshake, ReasonPeerClosed, ReasonConsentLost:
 		d.lostAt, d.err = now, &UpstreamError{Action: UpstreamNext, Detail: "the session there ended: " + string(r)}
 		d.nextAt = now + int64(d.backoff.Next(now, 0, rand.Float64()))
-		d.u.failed(k.stream)
+		if q, ok := s.owner.(*pull); !ok || !q.hungUp.Load() { // streams end there, too
+			d.u.failed(k.stream)
+		}
 	}
 }
 
@@ -271,14 +280,16 @@ func (h *Hub) offer(stream string, role Role) (*offering, error) {
 // connect opens the leg to an upstream that answered, and makes the session
 // known; or ends it. We are the controlling agent: many servers are ICE-lite and
 // would never check.
-func (h *Hub) connect(o *offering, answer *sdpneg.Offer, handler leg.Handler) error {
+func (h *Hub) connect(o *offering, answer *sdpneg.Offer, handler leg.Handler, at *atUpstream) error {
 	s := o.session
 	l, err := h.newLeg(o, answer, handler)
 	if err == nil {
 		if p, ok := handler.(*push); ok {
 			p.attach(l)
 		}
-		if s.unlessEnded(func() { s.leg.Store(l) }) {
+		stored := s.unlessEnded(func() { s.leg.Store(l) })
+		close(at.attached)
+		if stored {
 			err = h.started(s)
 		} else {
 			l.Close()
@@ -311,6 +322,7 @@ type atUpstream struct {
 	resource UpstreamResource
 	order    atomic.Int32 // among the upstreams of its stream
 	removed  sync.Once
+	attached chan struct{} // closed when the session has its leg, which may be ready by then
 }
 
 // create asks the upstream for a session with our offer.
@@ -325,7 +337,7 @@ func (a attempt) create(ctx context.Context, o *offering, stream string, sdp []b
 		return nil, err
 	}
 	a.u.sessions.Add(1)
-	at := &atUpstream{up: a.u, resource: res}
+	at := &atUpstream{up: a.u, resource: res, attached: make(chan struct{})}
 	at.order.Store(int32(a.order))
 	return at, nil
 }

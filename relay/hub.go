@@ -331,7 +331,7 @@ func (h *Hub) ended(s *Session, r Reason) {
 	h.stats.ended[string(s.role)+"/"+string(r)]++
 	h.stats.mu.Unlock()
 	env := h.env.Load()
-	env.Logger.Info("session ended", zap.String("session", s.id), zap.String("stream", s.stream),
+	env.Logger.Info("session ended", zap.String("session", s.id), zap.String("stream", s.Stream()),
 		zap.String("role", string(s.role)), zap.String("reason", string(r)),
 		zap.Duration("duration", time.Since(s.started)), zap.Uint64("packets", i.Packets), zap.Uint64("bytes", i.Bytes))
 	if env.Observer != nil {

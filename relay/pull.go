@@ -19,10 +19,18 @@ type pull struct {
 	asked  atomic.Bool // its media is to wait
 	paused atomic.Bool // and does, as far as we know
 	pauses sync.Mutex  // orders the requests for that
+	hungUp atomic.Bool // the vendor ended it, in due form
+}
+
+// HandleReady implements leg.Handler.
+func (p *pull) HandleReady() {
+	<-p.attached
+	p.publisher.HandleReady()
 }
 
 // HandleEnd implements leg.Handler: nobody but us comes back.
-func (p *pull) HandleEnd(error) {
+func (p *pull) HandleEnd(cause error) {
+	p.hungUp.Store(errors.Is(cause, leg.ErrPeerClosed))
 	p.closedAt.CompareAndSwap(0, leg.Now())
 	p.hub.publisherReady(p.publisher) // the others are chosen from at once
 	p.hub.endLater(p.Session, ReasonUpstreamLost)
@@ -133,7 +141,7 @@ func (p *puller) accept(o *offering, at *atUpstream) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.connect(o, answer, q); err != nil {
+	if err := h.connect(o, answer, q, at); err != nil {
 		return nil, err
 	}
 	p.answer(nil)

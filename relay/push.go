@@ -16,6 +16,12 @@ type push struct {
 	*atUpstream
 }
 
+// HandleReady implements leg.Handler.
+func (p *push) HandleReady() {
+	<-p.attached
+	p.subscriber.HandleReady()
+}
+
 // HandleEnd implements leg.Handler.
 func (p *push) HandleEnd(error) {
 	p.closedAt.CompareAndSwap(0, leg.Now())
@@ -223,7 +229,7 @@ func (p *pusher) accept(o *offering, at *atUpstream, source []codec.Codec) (*Ses
 	w.subscribers.Add(1)
 	h.mu.Unlock()
 
-	if err := h.connect(o, answer, q); err != nil {
+	if err := h.connect(o, answer, q, at); err != nil {
 		return nil, err
 	}
 	return s, nil

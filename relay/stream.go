@@ -328,14 +328,14 @@ func (h *Hub) publisherQuiet(p *publisher, vanished bool) {
 	}
 	env := h.env.Load()
 	if vanished {
-		env.Logger.Warn("publisher vanished, its grace time runs", zap.String("stream", p.stream), zap.String("session", p.id))
+		env.Logger.Warn("publisher vanished, its grace time runs", zap.String("stream", p.Stream()), zap.String("session", p.id))
 	}
 	switch {
 	case env.Observer == nil:
 	case vanished:
-		env.Observer.StreamQuiet(p.stream)
+		env.Observer.StreamQuiet(p.Stream())
 	default:
-		env.Observer.StreamLive(p.stream)
+		env.Observer.StreamLive(p.Stream())
 	}
 }
 

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,11 +16,17 @@ type gate struct {
 	*hubUpstream
 	entered chan struct{}
 	goOn    chan struct{}
+	open    func()
 	at      []int64
 }
 
-func newGate(u *hubUpstream) *gate {
-	return &gate{hubUpstream: u, entered: make(chan struct{}, 64), goOn: make(chan struct{})}
+// newGate makes one; it opens, at the latest, before the hubs close that were
+// made before it.
+func newGate(t *testing.T, u *hubUpstream) *gate {
+	g := &gate{hubUpstream: u, entered: make(chan struct{}, 64), goOn: make(chan struct{})}
+	g.open = sync.OnceFunc(func() { close(g.goOn) })
+	t.Cleanup(g.open)
+	return g
 }
 
 func (g *gate) Create(_ context.Context, r UpstreamRequest) (UpstreamResource, error) {
@@ -62,13 +69,13 @@ func TestUpstreamIsRemovedDuringAnAttempt(t *testing.T) {
 	for _, role := range []Role{RolePush, RolePull} {
 		t.Run(string(role), func(t *testing.T) {
 			r := newRelayed(t)
-			g := newGate(r.a)
+			g := newGate(t, r.a)
 			list := upstreamsOf(map[string]*hubUpstream{"b": r.b})
 			with := map[string]UpstreamConfig{"a": {Upstream: g}, "b": list["b"]}
 			vendorOnly := &hubUpstream{hub: newHub(t)}
 			var made func() (int, int)
 			if role == RolePush {
-				g = newGate(vendorOnly)
+				g = newGate(t, vendorOnly)
 				with["a"] = UpstreamConfig{Upstream: g}
 				r.apply(with)
 				c := newCameraWith(t, r.edge, &Routing{Push: []string{"a", "b"}})
@@ -93,7 +100,7 @@ func TestUpstreamIsRemovedDuringAnAttempt(t *testing.T) {
 				s := r.edge.Streams()
 				return len(s) == 1 && len(s[0].Pushes)+len(s[0].Pulls) == 1
 			})
-			close(g.goOn)
+			g.open()
 			eventually(t, "the deletion of what came late", func() bool { _, deleted := made(); return deleted == before+1 })
 			for _, s := range r.edge.Sessions() {
 				if s.Upstream == "a" {
@@ -106,8 +113,8 @@ func TestUpstreamIsRemovedDuringAnAttempt(t *testing.T) {
 
 // What an upstream grants while the hub closes is deleted before Close returns.
 func TestCloseDuringAnAttempt(t *testing.T) {
-	g := newGate(&hubUpstream{hub: newHub(t)})
 	h := newHub(t)
+	g := newGate(t, &hubUpstream{hub: newHub(t)})
 	if err := h.Apply(Config{Upstreams: map[string]UpstreamConfig{"a": {Upstream: g}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +125,7 @@ func TestCloseDuringAnAttempt(t *testing.T) {
 	closed := make(chan struct{})
 	go func() { defer close(closed); h.Close(ReasonExit) }()
 	eventually(t, "a hub that takes no more tasks", func() bool { h.taskMu.Lock(); defer h.taskMu.Unlock(); return h.idle })
-	close(g.goOn)
+	g.open()
 	await(t, closed, "end of the hub")
 	if made, deleted := g.count(); made != 1 || deleted != 1 {
 		t.Errorf("%d made, %d deleted", made, deleted)
@@ -127,9 +134,9 @@ func TestCloseDuringAnAttempt(t *testing.T) {
 
 // A viewer that waits for a pull is told when the hub closes.
 func TestCloseLetsWaitingViewersGo(t *testing.T) {
-	a, _, _ := vendors(t)
-	g := newGate(a)
 	h := newHub(t)
+	a, _, _ := vendors(t)
+	g := newGate(t, a)
 	if err := h.Apply(Config{Upstreams: map[string]UpstreamConfig{"a": {Upstream: g}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +158,7 @@ func TestCloseLetsWaitingViewersGo(t *testing.T) {
 	case <-time.After(4 * time.Second):
 		t.Error("it still waits")
 	}
-	close(g.goOn)
+	g.open()
 }
 
 // An upstream that is named twice is asked once.
@@ -174,9 +181,9 @@ func TestUpstreamsAreNamedOnce(t *testing.T) {
 // The time to connect does not run while the session queues for the upstream:
 // of many streams that come at once the last would never get in.
 func TestQueueingIsNotConnecting(t *testing.T) {
-	g := newGate(&hubUpstream{hub: newHub(t)})
-	close(g.goOn)
 	h := newHub(t)
+	g := newGate(t, &hubUpstream{hub: newHub(t)})
+	g.open()
 	if err := h.Apply(Config{Upstreams: map[string]UpstreamConfig{"a": {Upstream: g, Rate: 2, Burst: 1}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -210,9 +217,9 @@ func TestQueueingIsNotConnecting(t *testing.T) {
 
 // Attempts that fail do not keep viewers of a dead stream for ever.
 func TestFailingAttemptsDoNotProlongTheGrace(t *testing.T) {
-	a, _, _ := vendors(t)
-	g := newGate(a)
 	h := newHub(t)
+	a, _, _ := vendors(t)
+	g := newGate(t, a)
 	if err := h.Apply(Config{Upstreams: map[string]UpstreamConfig{"a": {Upstream: g}}, Grace: 5 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +239,7 @@ func TestFailingAttemptsDoNotProlongTheGrace(t *testing.T) {
 	}
 	await(t, g.entered, "attempt")
 	g.fail(&UpstreamError{Action: UpstreamNext, Detail: "dead"})
-	close(g.goOn)
+	g.open()
 	eventually(t, "a failure", func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -355,5 +362,98 @@ func TestInvalidUpstream(t *testing.T) {
 	}
 	if s := state(h, "a").State; s != UpstreamUp {
 		t.Errorf("%s", s)
+	}
+}
+
+// Streams that end at an upstream, as they do, are no failures of it.
+func TestEndsAreNoFailures(t *testing.T) {
+	a, _, h := vendors(t)
+	var cameras []*camera
+	for _, name := range []string{"one", "two", "three", "four"} {
+		c := prepareCamera(t)
+		r := request(c.offer())
+		r.Stream = name
+		c.apply(a.hub.Publish(t.Context(), r))
+		c.waitLive()
+		c.play()
+		cameras = append(cameras, c)
+		v := newPeer(t)
+		if _, err := v.pc.AddTransceiverFromKind(video); err != nil {
+			t.Fatal(err)
+		}
+		r = request(v.offer())
+		r.Stream, r.Routing = name, &Routing{Pull: []string{"a"}}
+		v.apply(h.Subscribe(t.Context(), r))
+		v.waitLive()
+		v.packets(video, 2)
+	}
+	h.mu.Lock()
+	u := h.upstreams["a"]
+	h.mu.Unlock()
+	for _, c := range cameras {
+		c.sess.End(ReasonDelete)
+	}
+	eventually(t, "the end of the pulls", func() bool { return state(h, "a").Sessions == 0 })
+	eventually(t, "new attempts", func() bool { return state(h, "a").Requests["absent"] >= 4 })
+	if s := state(h, "a"); s.State != UpstreamUp || !u.usable(leg.Now(), false) {
+		t.Errorf("%+v", s)
+	}
+}
+
+// What an upstream refused it is asked again once that is configured anew.
+func TestRefusedUpstreamIsConfiguredAnew(t *testing.T) {
+	a, _, h := vendors(t)
+	a.fail(&UpstreamError{Action: UpstreamBroken, Status: 401, Detail: "who are you"})
+	c := newCameraWith(t, h, &Routing{Push: []string{"a"}})
+	c.waitLive()
+	c.play()
+	waiting := func() bool {
+		s := h.Streams()
+		return len(s) == 1 && len(s[0].Pushes) == 1 && s[0].Pushes[0].State == "waiting" && s[0].Pushes[0].Error != ""
+	}
+	eventually(t, "a refusal", waiting)
+	if s := state(h, "a").State; s != UpstreamInvalid {
+		t.Errorf("it is %s", s)
+	}
+	a.fail(nil)
+	if err := h.Apply(Config{Upstreams: upstreamsOf(map[string]*hubUpstream{"a": a})}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the stream at a", func() bool { s := a.hub.Streams(); return len(s) == 1 && s[0].Live })
+}
+
+// Sessions at upstreams end with the reason that the hub does, and no pull
+// begins anew for viewers that are leaving as well.
+func TestReasonOfExit(t *testing.T) {
+	r := newRelayed(t)
+	for range 3 { // whoever is first counts
+		h := newHub(t)
+		if err := h.Apply(Config{Upstreams: upstreamsOf(map[string]*hubUpstream{"a": r.a, "b": r.b})}); err != nil {
+			t.Fatal(err)
+		}
+		v := newViewerWith(t, h, &Routing{Pull: []string{"a", "b"}, Standby: StandbyHot})
+		v.waitLive()
+		var pulls []*Session
+		eventually(t, "both pulls", func() bool {
+			pulls = nil
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			for _, s := range h.sessions {
+				if s.role == RolePull {
+					pulls = append(pulls, s)
+				}
+			}
+			return len(pulls) == 2
+		})
+		made, _ := r.a.count()
+		h.Close(ReasonExit)
+		for _, s := range pulls {
+			if await(t, s.Done(), "end"); s.reason != ReasonExit {
+				t.Errorf("a pull ended with %s", s.reason)
+			}
+		}
+		if now, _ := r.a.count(); now != made {
+			t.Errorf("a was asked %d times while the hub closed", now-made)
+		}
 	}
 }
