@@ -196,7 +196,8 @@ func (p *puller) trim(v view, now int64, extra int) {
 		return
 	}
 	for _, d := range slices.Backward(p.list) {
-		if extra > 0 && d.session != nil && d.order > at.order {
+		spare := d.order > at.order || d != at && v.routing.Failover.FailbackManual // else it may be gone back to
+		if extra > 0 && d.session != nil && spare {
 			p.hub.endLater(d.session, ReasonUnused)
 			extra--
 		}
